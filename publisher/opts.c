@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "publisher/opts.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/num.h"
+
+enum { EXIT_USAGE = 2, KEEP_MAX = 1000, KEEP_DEFAULT = 1, LEVEL_MAX = 22 };
+
+static const char usage[] =
+	"Usage: proa-publish init REPO --image ID --keys DIR [--channel NAME]...\n"
+	"       proa-publish release REPO --version V --channel C --keys DIR --usr IMAGE|DIR\n"
+	"                    (--kernel F --initrd F | --uki F) [OPTION...]\n"
+	"       proa-publish channel add REPO NAME --keys DIR\n"
+	"       proa-publish channel promote REPO VERSION --from A --to B --keys DIR\n"
+	"       proa-publish channel pause|resume|remove-release REPO CHANNEL VERSION --keys DIR\n"
+	"       proa-publish refresh REPO --keys DIR\n"
+	"       proa-publish status REPO [--json]\n"
+	"       proa-publish verify REPO\n"
+	"       proa-publish gc REPO [--keep N] [--dry-run]\n"
+	"Makes and keeps the signed repository that hosts update from: plain files for any static\n"
+	"server. Runs without root.\n\n"
+	"      --keys DIR        private keys, one <role>.pem each\n"
+	"      --usr PATH        a /usr image, or a directory to make an erofs image of\n"
+	"      --uki FILE        a finished UKI, or it is built from:\n"
+	"      --kernel FILE, --initrd FILE, --stub FILE, --os-release FILE, --uname TEXT\n"
+	"      --cmdline TEXT    kernel command line (@FILE reads it); usrhash= is added\n"
+	"      --sign-key FILE, --sign-cert FILE\n"
+	"                        sign the UKI for Secure Boot\n"
+	"      --arch NAME       x86-64 (the default of init), arm64\n"
+	"      --salt HEX        another salt than the product's (updates get larger)\n"
+	"      --level N         of zstd, 1 to 22 (default 19)\n"
+	"      --rollout TIME    spread over hosts, as 24h or 2d\n"
+	"      --minimum-from V  hosts older than V must take another release first\n"
+	"      --critical        severity\n"
+	"      --dead-end TEXT   the last release hosts can take by themselves, and why\n"
+	"      --notes-url URL   release notes\n"
+	"      --allow-older     publish a version older than the channel's newest\n"
+	"      --keep N          gc: metadata versions to keep besides the current (default 1)\n"
+	"      --dry-run         gc: only say what would go\n"
+	"      --json            status as JSON\n"
+	"  -h, --help            this text\n"
+	"      --version         the version (with a value: that of the release)\n\n"
+	"Exit status: 0 done, 1 failed, 2 wrong usage.\n"
+	"Example: proa-publish release repo --keys keys --version 1.2.0 --channel beta \\\n"
+	"           --usr tree/usr --kernel vmlinuz --initrd initrd.zst\n";
+
+enum code {
+	O_KEYS = 256,
+	O_IMAGE,
+	O_CHANNEL,
+	O_FROM,
+	O_TO,
+	O_VERSION,
+	O_USR,
+	O_UKI,
+	O_KERNEL,
+	O_INITRD,
+	O_STUB,
+	O_OSREL,
+	O_UNAME,
+	O_CMDLINE,
+	O_SIGN_KEY,
+	O_SIGN_CERT,
+	O_ARCH,
+	O_SALT,
+	O_LEVEL,
+	O_ROLLOUT,
+	O_MIN_FROM,
+	O_CRITICAL,
+	O_DEAD_END,
+	O_NOTES,
+	O_OLDER,
+	O_KEEP,
+	O_DRY,
+	O_JSON,
+	O_HELP
+};
+
+static const struct option options[] = {
+	{ "keys", required_argument, NULL, O_KEYS },
+	{ "image", required_argument, NULL, O_IMAGE },
+	{ "channel", required_argument, NULL, O_CHANNEL },
+	{ "from", required_argument, NULL, O_FROM },
+	{ "to", required_argument, NULL, O_TO },
+	{ "version", required_argument, NULL, O_VERSION },
+	{ "usr", required_argument, NULL, O_USR },
+	{ "uki", required_argument, NULL, O_UKI },
+	{ "kernel", required_argument, NULL, O_KERNEL },
+	{ "initrd", required_argument, NULL, O_INITRD },
+	{ "stub", required_argument, NULL, O_STUB },
+	{ "os-release", required_argument, NULL, O_OSREL },
+	{ "uname", required_argument, NULL, O_UNAME },
+	{ "cmdline", required_argument, NULL, O_CMDLINE },
+	{ "sign-key", required_argument, NULL, O_SIGN_KEY },
+	{ "sign-cert", required_argument, NULL, O_SIGN_CERT },
+	{ "arch", required_argument, NULL, O_ARCH },
+	{ "salt", required_argument, NULL, O_SALT },
+	{ "level", required_argument, NULL, O_LEVEL },
+	{ "rollout", required_argument, NULL, O_ROLLOUT },
+	{ "minimum-from", required_argument, NULL, O_MIN_FROM },
+	{ "critical", no_argument, NULL, O_CRITICAL },
+	{ "dead-end", required_argument, NULL, O_DEAD_END },
+	{ "notes-url", required_argument, NULL, O_NOTES },
+	{ "allow-older", no_argument, NULL, O_OLDER },
+	{ "keep", required_argument, NULL, O_KEEP },
+	{ "dry-run", no_argument, NULL, O_DRY },
+	{ "json", no_argument, NULL, O_JSON },
+	{ "help", no_argument, NULL, O_HELP },
+	{ NULL, 0, NULL, 0 },
+};
+
+/* Where the text of an option goes, or NULL. */
+static const char **text_of(struct opts *o, int c)
+{
+	struct release_wish *w = &o->wish;
+	const struct {
+		int code;
+		const char **to;
+	} map[] = {
+		{ O_KEYS, &o->keys },
+		{ O_IMAGE, &o->image },
+		{ O_FROM, &o->from },
+		{ O_TO, &o->to },
+		{ O_VERSION, &w->version },
+		{ O_USR, &w->usr },
+		{ O_UKI, &w->uki },
+		{ O_KERNEL, &w->kernel },
+		{ O_INITRD, &w->initrd },
+		{ O_STUB, &w->stub },
+		{ O_OSREL, &w->os_release },
+		{ O_UNAME, &w->uname },
+		{ O_CMDLINE, &w->cmdline },
+		{ O_SIGN_KEY, &w->sign_key },
+		{ O_SIGN_CERT, &w->sign_cert },
+		{ O_ARCH, &w->arch },
+		{ O_SALT, &w->salt },
+		{ O_MIN_FROM, &w->minimum_from },
+		{ O_DEAD_END, &w->dead_end },
+		{ O_NOTES, &w->notes_url },
+	};
+
+	for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++)
+		if (map[i].code == c)
+			return map[i].to;
+	return NULL;
+}
+
+static int flag(struct opts *o, int c)
+{
+	bool *to = c == O_CRITICAL ? &o->wish.critical
+		   : c == O_OLDER  ? &o->wish.allow_older
+		   : c == O_DRY    ? &o->dry_run
+		   : c == O_JSON   ? &o->json
+				   : NULL;
+
+	if (!to)
+		return -1;
+	*to = true;
+	return 0;
+}
+
+static int take(struct opts *o, int c, struct err *e)
+{
+	const char **to = text_of(o, c);
+	uint64_t n = 0;
+	int q = 0;
+
+	if (to) {
+		*to = optarg;
+	} else if (c == O_CHANNEL) {
+		if (o->n_channel == OPTS_CHANNELS_MAX)
+			return -1;
+		o->channel[o->n_channel++] = optarg;
+	} else if (c == O_LEVEL) {
+		q = num_parse(optarg, strlen(optarg), 1, LEVEL_MAX, "--level", &n, e);
+		o->wish.level = (int)n;
+	} else if (c == O_ROLLOUT) {
+		q = num_parse_seconds(optarg, "--rollout", &o->wish.rollout_seconds, e);
+	} else if (c == O_KEEP) {
+		q = num_parse(optarg, strlen(optarg), 0, KEEP_MAX, "--keep", &o->keep, e);
+	} else {
+		return flag(o, c);
+	}
+	return q;
+}
+
+static int misused(const char *why)
+{
+	if (why)
+		(void)fprintf(stderr, "proa-publish: %s\n", why);
+	(void)fputs("proa-publish: try --help\n", stderr);
+	return 1 + EXIT_USAGE;
+}
+
+int opts_parse(int argc, char **argv, struct opts *ret)
+{
+	struct opts o = { .keep = KEEP_DEFAULT };
+	struct err e = ERR_INIT;
+	int c;
+
+	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+		(void)puts("proa-publish " PROA_VERSION);
+		return 1;
+	}
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		if (c == 'h' || c == O_HELP) {
+			(void)fputs(usage, stdout);
+			return 1;
+		}
+		if (c == '?')
+			return misused(NULL);
+		if (take(&o, c, &e) < 0)
+			return misused(e.kind != ERR_NONE ? e.text : "an option too many");
+	}
+	while (optind < argc && o.n_word < OPTS_WORDS_MAX + 1) {
+		if (o.n_word == OPTS_WORDS_MAX)
+			return misused("too many words");
+		o.word[o.n_word++] = argv[optind++];
+	}
+	if (o.n_word == 0)
+		return misused("no verb given");
+	o.wish.channel = o.n_channel ? o.channel[0] : NULL;
+	*ret = o;
+	return 0;
+}

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/hex.h"
+#include "base/num.h"
+#include "base/progress.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "bootctl/uki.h"
+#include "publisher/report.h"
+#include "updater/image/index.h"
+#include "updater/image/unpack.h"
+#include "updater/tuf/update.h"
+#include "verity/tree.h"
+
+enum { SHORT_HASH = 8 };
+
+struct verify {
+	const char *path;
+	int dir, meta, targets;
+	struct tuf_update *u;
+	size_t releases;
+	/* the restored bytes of the blob at hand */
+	struct verity_tree *tree;
+	uint8_t part[IMAGE_BLOCK]; /* a data block not yet whole */
+	size_t part_n;
+	struct digest *hash;
+	int out;
+	uint64_t out_n;
+	struct progress bar;
+};
+
+/* ---- metadata: the client workflow over plain files, nothing kept ---- */
+
+static int answer(struct verify *v, const struct tuf_request *rq, bool local, struct err *e)
+{
+	AUTO_FREE char *p = NULL;
+	size_t n = 0;
+	int q = 0;
+
+	if (!local) {
+		q = file_read(sys_linux(), v->meta, rq->name, rq->max, &p, &n, e);
+		if (q < 0 && q != -ENOENT)
+			return err_wrap(e, q, "metadata");
+	}
+	return tuf_update_answer(v->u, !local && q >= 0, p, n, e);
+}
+
+static int run(struct verify *v, struct err *e)
+{
+	for (;;) {
+		struct tuf_request rq;
+		int q = tuf_update_next(v->u, &rq, e);
+
+		if (q == TUF_DONE || q < 0)
+			return q;
+		if (q == TUF_LOAD || q == TUF_FETCH)
+			q = answer(v, &rq, q == TUF_LOAD, e);
+		if (q < 0)
+			return q;
+	}
+}
+
+static int begin(struct verify *v, struct err *e)
+{
+	AUTO_FREE char *p = NULL;
+	size_t n;
+	int q = file_read(sys_linux(), v->meta, "1.root.json", REPO_META_MAX, &p, &n, e);
+
+	if (q < 0)
+		return err_wrap(e, q, "'%s/metadata'", v->path);
+	q = tuf_update_new(p, n, (int64_t)time(NULL), NULL, &v->u, NULL, e);
+	return q < 0 ? q : run(v, e);
+}
+
+/* ---- blobs ---- */
+
+/* image_source over a whole file. */
+struct blob_file {
+	int fd;
+	uint64_t at;
+};
+
+static int blob_begin(void *arg, const struct image_run *runs, size_t n, struct err *e)
+{
+	struct blob_file *b = arg;
+
+	if (n != 1)
+		return err_set(e, ERR_BUG, EINVAL, "a blob is read as a whole here");
+	b->at = runs[0].off;
+	return 0;
+}
+
+static int blob_read(void *arg, void *p, size_t n, struct err *e)
+{
+	struct blob_file *b = arg;
+	int q = sys_read_full(sys_linux(), b->fd, p, n, b->at);
+
+	if (q < 0)
+		return err_set(e, ERR_HOST, -q, "%s", strerror(-q));
+	b->at += n;
+	return 0;
+}
+
+/* Opens a blob whose length and SHA-256 are what the manifest says. */
+static int open_blob(struct verify *v, const struct release_blob *b, struct sys_fd *ret,
+		     struct err *e)
+{
+	char path[RELEASE_BLOB_PATH_MAX];
+	uint8_t sum[SHA256_BYTES];
+	uint64_t n = 0;
+	int q;
+
+	release_blob_path(b->sha256, path);
+	ret->fd = openat(v->dir, path, O_RDONLY | O_CLOEXEC);
+	if (ret->fd < 0)
+		return err_set(e, ERR_REFUSED, errno, "%s: %s", path, strerror(errno));
+	q = ret->sys->ops->size(ret->sys, ret->fd, &n);
+	if (q >= 0 && n != b->bytes)
+		return err_set(e, ERR_REFUSED, EBADMSG,
+			       "%s: %llu bytes, the manifest says %llu: restore it, or publish "
+			       "the release again",
+			       path, (unsigned long long)n, (unsigned long long)b->bytes);
+	q = q < 0 ? q : sha256_fd(ret->sys, ret->fd, n, sum, e);
+	if (q < 0)
+		return q;
+	if (memcmp(sum, b->sha256, sizeof(sum)) != 0)
+		return err_set(e, ERR_REFUSED, EBADMSG,
+			       "%s: its content has another SHA-256: restore it, or publish the "
+			       "release again",
+			       path);
+	return 0;
+}
+
+static int restore(struct verify *v, int fd, const struct release_blob *b, uint64_t raw,
+		   image_put_fn put, struct err *e)
+{
+	struct blob_file f = { .fd = fd };
+	struct image_source src = { .begin = blob_begin, .read = blob_read, .arg = &f };
+
+	return image_unpack(&src, b->bytes, raw, put, v, e);
+}
+
+/* Bytes come in any sizes; the tree takes whole blocks. */
+static int put_tree(void *arg, const void *p, size_t n, struct err *e)
+{
+	struct verify *v = arg;
+	const uint8_t *s = p;
+	int q = 0;
+
+	v->out_n += n;
+	progress_set(&v->bar, v->out_n, clock_mono_ms());
+	if (v->part_n > 0) {
+		size_t m = IMAGE_BLOCK - v->part_n < n ? IMAGE_BLOCK - v->part_n : n;
+
+		memcpy(v->part + v->part_n, s, m);
+		v->part_n += m;
+		s += m;
+		n -= m;
+		if (v->part_n < IMAGE_BLOCK)
+			return 0;
+		v->part_n = 0;
+		q = verity_tree_add(v->tree, v->part, IMAGE_BLOCK, e);
+	}
+	if (q >= 0 && n >= IMAGE_BLOCK)
+		q = verity_tree_add(v->tree, s, n - n % IMAGE_BLOCK, e);
+	if (q >= 0 && n % IMAGE_BLOCK) {
+		v->part_n = n % IMAGE_BLOCK;
+		memcpy(v->part, s + n - v->part_n, v->part_n);
+	}
+	return q;
+}
+
+static void id_of(const struct release_manifest *m, struct image_id *ret)
+{
+	*ret = (struct image_id){ .data_blocks = m->data_blocks, .salt_n = (uint16_t)m->salt_n };
+	memcpy(ret->root, m->root, SHA256_BYTES);
+	memcpy(ret->salt, m->salt, m->salt_n);
+}
+
+static int check_full(struct verify *v, const struct release_manifest *m, const struct image_id *id,
+		      struct err *e)
+{
+	const struct release_blob *b = release_blob_find(m, RELEASE_USR_FULL, NULL);
+	AUTO_SYS_FD f = { sys_linux(), -1 };
+	AUTO_VERITY_TREE *tree = NULL;
+	struct verity_super super;
+	uint8_t root[DIGEST_MAX];
+	int q = image_super(id, &super, e);
+
+	q = q < 0 ? q : open_blob(v, b, &f, e);
+	q = q < 0 ? q : verity_tree_new(&super, NULL, NULL, &tree, e);
+	if (q < 0)
+		return q;
+	v->tree = tree;
+	v->part_n = 0;
+	v->out_n = 0;
+	progress_begin(&v->bar, stderr, "verifying", image_data_bytes(id), clock_mono_ms());
+	q = restore(v, f.fd, b, image_data_bytes(id), put_tree, e);
+	progress_end(&v->bar);
+	q = q < 0 ? q : verity_tree_end(tree, root, e);
+	if (q < 0)
+		return err_wrap(e, q, "full image");
+	if (memcmp(root, m->root, SHA256_BYTES) != 0)
+		return err_set(e, ERR_REFUSED, EBADMSG,
+			       "the full image has another root hash than the manifest says");
+	return 0;
+}
+
+static int check_index(struct verify *v, const struct release_manifest *m,
+		       const struct image_id *id, struct err *e)
+{
+	const struct release_blob *b = release_blob_find(m, RELEASE_USR_INDEX, NULL);
+	AUTO_SYS_FD f = { sys_linux(), -1 };
+	AUTO_IMAGE_INDEX *x = NULL;
+	AUTO_FREE uint8_t *p = NULL;
+	int q = open_blob(v, b, &f, e);
+
+	if (q < 0)
+		return q;
+	if (b->bytes != image_index_bytes(id, IMAGE_INDEX_LEAVES))
+		return err_set(e, ERR_REFUSED, EBADMSG, "the index has a wrong length");
+	p = malloc((size_t)b->bytes);
+	if (!p)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	q = sys_read_full(f.sys, f.fd, p, (size_t)b->bytes, 0);
+	if (q < 0)
+		return err_set(e, ERR_HOST, -q, "read the index: %s", strerror(-q));
+	return image_index_parse(p, (size_t)b->bytes, id,
+				 release_blob_find(m, RELEASE_USR_FULL, NULL)->bytes, &x, e);
+}
+
+/* The restored UKI goes into an unnamed file: reading it needs random access. */
+static int put_file(void *arg, const void *p, size_t n, struct err *e)
+{
+	struct verify *v = arg;
+	int q = sys_write_full(sys_linux(), v->out, p, n, v->out_n);
+
+	if (q < 0)
+		return err_set(e, ERR_HOST, -q, "temporary file: %s", strerror(-q));
+	digest_add(v->hash, p, n);
+	v->out_n += n;
+	return 0;
+}
+
+static int check_uki_says(const struct verify *v, const struct release_manifest *m, struct err *e)
+{
+	AUTO_FREE struct uki *uki = malloc(sizeof(*uki));
+	int q;
+
+	if (!uki)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	q = uki_read_fd(sys_linux(), v->out, uki, e);
+	if (q < 0)
+		return q;
+	if (!uki->has_usrhash || memcmp(uki->usrhash, m->root, SHA256_BYTES) != 0)
+		return err_set(e, ERR_REFUSED, EBADMSG,
+			       "the UKI's usrhash= is not the release's root hash");
+	if (strcmp(uki->image_id, m->image) != 0 || strcmp(uki->version, m->version) != 0)
+		return err_set(e, ERR_REFUSED, EBADMSG, "the UKI says it is %s %s", uki->image_id,
+			       uki->version);
+	return 0;
+}
+
+static int check_uki(struct verify *v, const struct release_manifest *m, struct err *e)
+{
+	const struct release_blob *b = release_blob_find(m, RELEASE_UKI_FULL, NULL);
+	AUTO_SYS_FD f = { sys_linux(), -1 };
+	AUTO_SYS_FD out = { sys_linux(), -1 };
+	AUTO_DIGEST *hash = NULL;
+	uint8_t sum[SHA256_BYTES];
+	int q = open_blob(v, b, &f, e);
+
+	q = q < 0 ? q : digest_new(DIGEST_SHA256, NULL, 0, &hash, e);
+	if (q < 0)
+		return q;
+	out.fd = open("/tmp", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+	if (out.fd < 0)
+		return err_set(e, ERR_HOST, errno, "temporary file in /tmp: %s", strerror(errno));
+	v->out = out.fd;
+	v->out_n = 0;
+	v->hash = hash;
+	q = restore(v, f.fd, b, m->uki_bytes, put_file, e);
+	if (q < 0)
+		return err_wrap(e, q, "UKI");
+	digest_end(hash, sum);
+	if (memcmp(sum, m->uki_sha256, sizeof(sum)) != 0)
+		return err_set(e, ERR_REFUSED, EBADMSG,
+			       "the restored UKI has another SHA-256 than the manifest says");
+	return check_uki_says(v, m, e);
+}
+
+/* Blobs of other roles: as bytes only. */
+static int check_others(struct verify *v, const struct release_manifest *m, struct err *e)
+{
+	int q = 0;
+
+	for (size_t i = 0; q >= 0 && i < m->n_blob; i++) {
+		enum release_blob_role role = m->blob[i].role;
+		AUTO_SYS_FD f = { sys_linux(), -1 };
+
+		if (role == RELEASE_USR_FULL || role == RELEASE_USR_INDEX ||
+		    role == RELEASE_UKI_FULL)
+			continue;
+		q = open_blob(v, &m->blob[i], &f, e);
+	}
+	return q;
+}
+
+/* ---- releases ---- */
+
+static int read_manifest(struct verify *v, const struct tuf_target *t, struct release_manifest *ret,
+			 struct err *e)
+{
+	AUTO_BUF remote = BUF_INIT;
+	AUTO_FREE char *p = NULL;
+	size_t n;
+	int q = tuf_target_remote(t, tuf_update_consistent(v->u), &remote, e);
+
+	if (q >= 0 && t->length > RELEASE_MANIFEST_MAX)
+		return err_set(e, ERR_REFUSED, EFBIG, "a manifest of %llu bytes",
+			       (unsigned long long)t->length);
+	q = q < 0 ? q : file_read(sys_linux(), v->targets, remote.p, (size_t)t->length, &p, &n, e);
+	q = q < 0 ? q : tuf_target_check(t, p, n, NULL, e);
+	return q < 0 ? q : release_manifest_parse(p, n, t->path, ret, e);
+}
+
+static int check_release(struct verify *v, const struct tuf_target *t, struct err *e)
+{
+	AUTO_FREE struct release_manifest *m = malloc(sizeof(*m));
+	char hex[SHA256_HEX_MAX], a[32], b[32];
+	struct release_offer o;
+	struct image_id id;
+	int q;
+
+	if (!m)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	q = release_offer_parse(t->path, t->custom, &o, e);
+	q = q < 0 ? q : read_manifest(v, t, m, e);
+	if (q < 0)
+		return q;
+	if (strcmp(o.image, m->image) != 0 || strcmp(o.version, m->version) != 0 ||
+	    strcmp(o.arch, m->arch) != 0)
+		return err_set(e, ERR_REFUSED, EBADMSG,
+			       "the channel says %s %s %s, the manifest %s %s %s", o.image,
+			       o.version, o.arch, m->image, m->version, m->arch);
+	id_of(m, &id);
+	q = check_full(v, m, &id, e);
+	q = q < 0 ? q : check_index(v, m, &id, e);
+	q = q < 0 ? q : check_uki(v, m, e);
+	q = q < 0 ? q : check_others(v, m, e);
+	if (q < 0)
+		return q;
+	hex_format(m->root, SHA256_BYTES, hex);
+	printf("good        %s: %s, root %.*s, /usr %s, UKI %s%s\n", t->role, m->version,
+	       SHORT_HASH, hex, text_bytes(image_data_bytes(&id), a, sizeof(a)),
+	       text_bytes(m->uki_bytes, b, sizeof(b)), o.paused ? ", paused" : "");
+	v->releases++;
+	return 0;
+}
+
+struct each {
+	struct verify *v;
+	struct err *e;
+};
+
+static int on_target(void *arg, const struct tuf_target *t)
+{
+	struct each *x = arg;
+	int q = check_release(x->v, t, x->e);
+
+	return q < 0 ? err_wrap(x->e, q, "%s", t->path) : 0;
+}
+
+static int check_channel(struct verify *v, const char *name, struct err *e)
+{
+	struct each x = { v, e };
+	int q = tuf_update_want_role(v->u, name, e);
+
+	q = q < 0 ? q : run(v, e);
+	q = q < 0 ? q : tuf_update_role_each(v->u, on_target, &x, e);
+	return q < 0 ? err_wrap(e, q, "channel %s", name) : 0;
+}
+
+/* The delegations, from the targets file the workflow has just verified. */
+static int check_channels(struct verify *v, struct err *e)
+{
+	AUTO_FREE char *p = NULL;
+	AUTO_TUF_MD *md = NULL;
+	struct tuf_role_info info;
+	char file[64];
+	size_t n;
+	int q = tuf_update_role_info(v->u, "targets", &info, e);
+
+	if (q < 0)
+		return q;
+	(void)snprintf(file, sizeof(file), "%llu.targets.json", (unsigned long long)info.version);
+	q = file_read(sys_linux(), v->meta, file, REPO_META_MAX, &p, &n, e);
+	q = q < 0 ? q : tuf_md_read(p, n, TUF_TARGETS, file, &md, NULL, e);
+	for (size_t i = 0; q >= 0 && i < md->roles_n; i++)
+		q = check_channel(v, md->roles[i].name, e);
+	return q;
+}
+
+static int open_tree(struct verify *v, struct err *e)
+{
+	v->dir = open(v->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (v->dir >= 0)
+		v->meta = openat(v->dir, "metadata", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (v->meta >= 0)
+		v->targets = openat(v->dir, "targets", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (v->targets < 0)
+		return err_set(e, ERR_INPUT, errno, "'%s' is not a repository: %s", v->path,
+			       strerror(errno));
+	return 0;
+}
+
+static void verify_done(struct verify *v)
+{
+	tuf_update_free(v->u);
+	if (v->targets >= 0)
+		(void)close(v->targets);
+	if (v->meta >= 0)
+		(void)close(v->meta);
+	if (v->dir >= 0)
+		(void)close(v->dir);
+}
+
+int verify_run(const char *path, struct err *e)
+{
+	CLEANUP(verify_done)
+	struct verify v = { .path = path, .dir = -1, .meta = -1, .targets = -1 };
+	struct tuf_role_info info;
+	char t[48];
+	int q = open_tree(&v, e);
+
+	q = q < 0 ? q : begin(&v, e);
+	q = q < 0 ? q : check_channels(&v, e);
+	q = q < 0 ? q : tuf_update_role_info(v.u, "timestamp", &info, e);
+	if (q < 0)
+		return q;
+	printf("verified    %s: %zu release%s as a client sees them; timestamp valid until %s.\n",
+	       path, v.releases, v.releases == 1 ? "" : "s",
+	       text_time(info.expires, (int64_t)time(NULL), t, sizeof(t)));
+	return 0;
+}

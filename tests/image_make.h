@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_IMAGE_MAKE_H
+#define TESTS_IMAGE_MAKE_H
+
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/sys.h"
+#include "tests/test.h"
+#include "updater/image/encode.h"
+
+static uint64_t image_rnd_state = 0x9e3779b97f4a7c15u;
+
+static inline uint64_t image_rnd(uint64_t below)
+{
+	image_rnd_state ^= image_rnd_state << 13;
+	image_rnd_state ^= image_rnd_state >> 7;
+	image_rnd_state ^= image_rnd_state << 17;
+	return image_rnd_state % below;
+}
+
+static inline void image_rnd_seed(void)
+{
+	const char *seed = getenv("PROA_SEED");
+
+	if (seed)
+		image_rnd_state = strtoull(seed, NULL, 0) | 1;
+	printf("PROA_SEED=%#llx\n", (unsigned long long)image_rnd_state);
+}
+
+/* n is a multiple of 8. */
+static inline void image_noise(uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i += 8) {
+		uint64_t v = image_rnd(UINT64_MAX);
+
+		memcpy(p + i, &v, sizeof(v));
+	}
+}
+
+/* Blocks of all sorts: zeros, noise, text-like, copies of the one before. */
+static inline void image_fill(uint8_t *p, size_t n)
+{
+	for (size_t at = 0; at < n; at += IMAGE_BLOCK) {
+		switch (image_rnd(4)) {
+		case 0:
+			memset(p + at, 0, IMAGE_BLOCK);
+			break;
+		case 1:
+			image_noise(p + at, IMAGE_BLOCK);
+			break;
+		case 2:
+			for (size_t i = 0; i < IMAGE_BLOCK; i++)
+				p[at + i] = (uint8_t)('a' + (i * i + at) % 17);
+			break;
+		default:
+			if (at)
+				memcpy(p + at, p + at - IMAGE_BLOCK, IMAGE_BLOCK);
+			p[at] = (uint8_t)image_rnd(256);
+			break;
+		}
+	}
+}
+
+static inline int mem_file(uint64_t n)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	CHECK(fd >= 0 && ftruncate(fd, (off_t)n) == 0, "memfd");
+	return fd;
+}
+
+static inline int buf_put(void *arg, const void *p, size_t n, struct err *e)
+{
+	return buf_add(arg, p, n, e);
+}
+
+/* An image and its blobs, as a publisher makes them. */
+struct made {
+	uint8_t *data;
+	size_t n;
+	struct image_id id;
+	struct buf full, index;
+	int full_fd;
+	uint64_t full_bytes;
+};
+
+/* Encodes m->data with the salt in m->id. */
+static inline void made_again(struct made *m)
+{
+	struct err e = ERR_INIT;
+	struct image_encode_job job = {
+		.sys = sys_linux(), .level = 1, .threads = 2, .put = buf_put, .put_arg = &m->full
+	};
+
+	job.fd = mem_file(0);
+	job.bytes = m->n;
+	CHECK(sys_write_full(sys_linux(), job.fd, m->data, m->n, 0) == 0, "write");
+	CHECK(image_encode(&job, &m->id, &m->index, &m->full_bytes, &e) == 0, "%s", e.text);
+	CHECK(m->full_bytes == m->full.n, "%llu", (unsigned long long)m->full_bytes);
+	(void)close(job.fd);
+	m->full_fd = mem_file(0);
+	CHECK(sys_write_full(sys_linux(), m->full_fd, m->full.p, m->full.n, 0) == 0, "write");
+}
+
+static inline void made_new(struct made *m, size_t blocks)
+{
+	memset(m, 0, sizeof(*m));
+	m->n = blocks * IMAGE_BLOCK;
+	m->data = malloc(m->n);
+	CHECK(m->data, "memory");
+	image_fill(m->data, m->n);
+	m->id.salt_n = (uint16_t)(image_rnd(3) ? 32 : image_rnd(VERITY_SALT_MAX + 1));
+	for (size_t i = 0; i < m->id.salt_n; i++)
+		m->id.salt[i] = (uint8_t)image_rnd(256);
+	made_again(m);
+}
+
+/* The same image and salt, to be changed and encoded with made_again(). */
+static inline void made_copy(struct made *m, const struct made *from)
+{
+	memset(m, 0, sizeof(*m));
+	m->n = from->n;
+	m->id = from->id;
+	m->data = malloc(m->n);
+	CHECK(m->data, "memory");
+	memcpy(m->data, from->data, m->n);
+}
+
+static inline void made_done(struct made *m)
+{
+	free(m->data);
+	buf_done(&m->full);
+	buf_done(&m->index);
+	(void)close(m->full_fd);
+}
+
+#endif

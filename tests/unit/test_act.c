@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What staging, applying and going back do on a host in the simulator, and what they refuse. */
+#include <errno.h>
+
+#include "base/cleanup.h"
+#include "tests/act_lab.h"
+#include "tests/image_source.h"
+
+#define PRINT_MAX 8192
+
+/* Another release than the manifest says, or the cable pulled. */
+struct crooked {
+	uint64_t dies_at;            /* of the /usr blob; UINT64_MAX: never */
+	const struct rel *uki_of;    /* its UKI is given instead; NULL: the right one */
+	int cancel_phase, cancel_in; /* -1: never; after so many calls */
+};
+
+struct lab {
+	struct sim sim;
+	const struct rel *now;
+	struct file_source source;
+	struct crooked bad;
+	unsigned ukis; /* blobs asked for */
+	struct host *h;
+	struct act a;
+};
+
+static struct rel one, two, three, large, only_uki;
+
+static int give(void *arg, const struct release_blob *b, struct image_source *ret, struct err *e)
+{
+	struct lab *lab = arg;
+	const struct rel *r = lab->now;
+
+	(void)e;
+	lab->source = (struct file_source){ .bytes = b->bytes,
+					    .dies_at = UINT64_MAX,
+					    .flip_at = UINT64_MAX };
+	if (b->role == RELEASE_USR_FULL) {
+		lab->source.fd = r->usr.full_fd;
+		lab->source.dies_at = lab->bad.dies_at;
+	} else if (b->role == RELEASE_UKI_FULL) {
+		lab->source.fd = (lab->bad.uki_of ? lab->bad.uki_of : r)->uki_fd;
+		lab->ukis++;
+	} else {
+		lab->source.fd = r->index_fd;
+	}
+	*ret = (struct image_source){ .begin = file_source_begin,
+				      .read = file_source_read,
+				      .arg = &lab->source,
+				      .name = "blob" };
+	return 0;
+}
+
+static int on_progress(void *arg, enum act_phase phase, uint64_t done, uint64_t total)
+{
+	struct lab *lab = arg;
+
+	CHECK(done <= total, "%llu of %llu", (unsigned long long)done, (unsigned long long)total);
+	if ((int)phase == lab->bad.cancel_phase && lab->bad.cancel_in-- == 0)
+		return -1;
+	return 0;
+}
+
+static const struct crooked honest = { .dies_at = UINT64_MAX, .cancel_phase = -1 };
+
+/* The agent starts: settles, and is ready for a verb. running NULL: an image seen from outside. */
+static void start(struct lab *lab, const struct rel *running, const char *boot,
+		  struct machine_settle *ret)
+{
+	const struct config conf = conf_of();
+	const struct host_live live = live_of(running, boot);
+	struct err e = ERR_INIT;
+
+	host_close(lab->h);
+	lab->h = NULL;
+	CHECK(host_open(sim_sys(&lab->sim), &conf, &live, &lab->h, &e) == 0, "%s", e.text);
+	lab->bad = honest;
+	lab->a = (struct act){ .host = lab->h,
+			       .now = 1000,
+			       .blob = give,
+			       .progress = on_progress,
+			       .arg = lab,
+			       .threads = 1 };
+	CHECK(act_settle(&lab->a, ret, &e) == 0, "settle: %s", e.text);
+}
+
+static int stage(struct lab *lab, const struct rel *r, struct act_result *ret, struct err *e)
+{
+	struct act_result ignored = { .slot = SLOT_A };
+
+	lab->now = r;
+	return act_stage(&lab->a, &r->m, ret ? ret : &ignored, e);
+}
+
+static void must_stage(struct lab *lab, const struct rel *r, struct act_result *ret)
+{
+	struct err e = ERR_INIT;
+
+	CHECK(stage(lab, r, ret, &e) == 0, "%s", e.text);
+}
+
+static void must_apply(struct lab *lab)
+{
+	struct act_result res = { .slot = SLOT_A };
+	struct err e = ERR_INIT;
+
+	CHECK(act_apply(&lab->a, &res, &e) == 0, "%s", e.text);
+}
+
+static void record_of(struct lab *lab, struct record *ret)
+{
+	struct err e = ERR_INIT;
+
+	CHECK(record_load(lab->h->sys, lab->h->state, ret, &e) == 0, "%s", e.text);
+}
+
+static const char *next_version(struct lab *lab)
+{
+	struct err e = ERR_INIT;
+
+	CHECK(host_look(lab->h, &e) == 0, "%s", e.text);
+	return lab->h->next < lab->h->n_entries ? lab->h->entries[lab->h->next].version : "none";
+}
+
+/* A live host that runs 1.0.0, good. */
+static void lab_new(struct lab *lab)
+{
+	memset(lab, 0, sizeof(*lab));
+	sim_init(&lab->sim);
+	make_disk(&lab->sim);
+	sim_dir(&lab->sim, LINUX, SIM_FAT);
+	sim_dir(&lab->sim, STATE, SIM_POSIX);
+	sim_dir(&lab->sim, "/efivars", SIM_POSIX);
+	start(lab, NULL, "", NULL);
+	must_stage(lab, &one, NULL);
+	must_apply(lab);
+	bless(&lab->sim, "1.0.0");
+	start(lab, &one, "boot1", NULL);
+}
+
+static void lab_done(struct lab *lab)
+{
+	host_close(lab->h);
+	CHECK(sim_open_fds(&lab->sim) == 0, "%u descriptors are open", sim_open_fds(&lab->sim));
+	sim_done(&lab->sim);
+}
+
+struct print {
+	struct lab *lab;
+	char text[PRINT_MAX];
+	const char *dir;
+};
+
+static void print_name(void *arg, const char *name)
+{
+	struct print *p = arg;
+	size_t k = strlen(p->text);
+	char path[512];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", p->dir, name);
+	(void)snprintf(p->text + k, sizeof(p->text) - k, "%s %lld\n", path,
+		       (long long)sim_size(&p->lab->sim, path));
+}
+
+/* Everything a refusal must not change. */
+static void print_all(struct lab *lab, struct print *p)
+{
+	uint8_t sum[SHA256_BYTES];
+	size_t n;
+	AUTO_FREE char *disk = sim_read(&lab->sim, DISK, &n);
+	struct record rec;
+
+	record_of(lab, &rec);
+	sha256(disk, n, sum);
+	*p = (struct print){ .lab = lab };
+	(void)snprintf(p->text, sizeof(p->text), "%02x%02x%02x%02x %d %s %llu\n", sum[0], sum[1],
+		       sum[2], sum[3], (int)rec.phase, rec.target.version,
+		       (unsigned long long)rec.seq);
+	p->dir = LINUX;
+	sim_names(&lab->sim, LINUX, print_name, p);
+}
+
+static void refused(struct lab *lab, const struct rel *r, int want, const char *word)
+{
+	static struct print before, after;
+	struct err e = ERR_INIT;
+	int got;
+
+	print_all(lab, &before);
+	got = stage(lab, r, NULL, &e);
+	CHECK(got == want && strstr(e.text, word), "%d, wanted %d: %s", got, want, e.text);
+	print_all(lab, &after);
+	CHECK(strcmp(before.text, after.text) == 0, "%s\n%s\n%s", e.text, before.text, after.text);
+	CHECK(!sim_exists(&lab->sim, STATE "/uki.part"), "%s: uki.part stays", e.text);
+}
+
+static void test_update(void)
+{
+	struct act_result res = { .slot = SLOT_A };
+	struct lab lab;
+	struct err e = ERR_INIT;
+
+	lab_new(&lab);
+	must_stage(&lab, &two, &res);
+	CHECK(res.slot == SLOT_B && !res.nothing && res.written > 0, "staged");
+	CHECK(strcmp(next_version(&lab), "1.0.0") == 0, "staging changed what boots");
+	must_stage(&lab, &two, &res);
+	CHECK(res.nothing, "staged again");
+	must_apply(&lab);
+	CHECK(strcmp(next_version(&lab), "1.1.0") == 0, "applied");
+	CHECK(!sim_exists(&lab.sim, STATE "/uki.efi"), "the UKI stays");
+	CHECK(act_apply(&lab.a, &res, &e) == 0 && res.nothing, "applied again");
+	lab_done(&lab);
+}
+
+static void test_refusals(void)
+{
+	struct rel r = two;
+	struct lab lab;
+	struct err e = ERR_INIT;
+
+	lab_new(&lab);
+	refused(&lab, &large, -ENOSPC, "data partition");
+	r.m.hash_bytes += 4096;
+	refused(&lab, &r, -EINVAL, "hash_bytes");
+	r = two;
+	r.m.uki_sha256[5] ^= 1;
+	refused(&lab, &r, -EBADMSG, "is not what the signed manifest says");
+	r = two; /* whole and signed, but of another release */
+	r.uki_fd = three.uki_fd;
+	r.m.uki_bytes = three.m.uki_bytes;
+	r.m.blob[2].bytes = three.m.blob[2].bytes;
+	memcpy(r.m.uki_sha256, three.m.uki_sha256, SHA256_BYTES);
+	refused(&lab, &r, -EBADMSG, "another /usr");
+	r = only_uki;
+	(void)snprintf(r.m.version, sizeof(r.m.version), "1.0.2");
+	refused(&lab, &r, -EBADMSG, "calls itself web 1.0.1");
+	r = two;
+	r.m.blob[2].bytes--;
+	lab.bad.uki_of = &two;
+	CHECK(stage(&lab, &r, NULL, &e) < 0, "a cut UKI");
+	lab.bad = honest;
+	sim_capacity(&lab.sim, STATE, 20000);
+	refused(&lab, &two, -ENOSPC, STATE);
+	sim_capacity(&lab.sim, STATE, UINT64_MAX);
+	sim_capacity(&lab.sim, "/esp", 40000);
+	refused(&lab, &two, -ENOSPC, "ESP");
+	sim_capacity(&lab.sim, "/esp", UINT64_MAX);
+	must_stage(&lab, &two, NULL);
+	lab_done(&lab);
+}
+
+static void test_foreign(void)
+{
+	struct lab lab;
+	struct err e = ERR_INIT;
+
+	lab_new(&lab);
+	CHECK(disk_slot_mark(lab.h->disk, SLOT_B, "other_7", NULL, &e) == 0, "%s", e.text);
+	refused(&lab, &two, -EPERM, "other_7");
+	lab_done(&lab);
+}
+
+static void test_assessing(void)
+{
+	struct machine_settle s;
+	struct lab lab;
+
+	lab_new(&lab);
+	must_stage(&lab, &two, NULL);
+	must_apply(&lab);
+	start(&lab, &two, "boot2", &s);
+	CHECK(s.news == MACHINE_NEWS_NONE, "no verdict yet");
+	refused(&lab, &three, -EBUSY, "assessed");
+	bless(&lab.sim, "1.1.0");
+	start(&lab, &two, "boot2", &s);
+	CHECK(s.news == MACHINE_NEWS_GOOD && strcmp(s.version, "1.1.0") == 0, "good");
+	must_stage(&lab, &three, NULL);
+	lab_done(&lab);
+}
+
+static void test_only_uki(void)
+{
+	struct act_result res = { .slot = SLOT_A };
+	static struct print before, after;
+	struct lab lab;
+
+	lab_new(&lab);
+	print_all(&lab, &before);
+	must_stage(&lab, &only_uki, &res);
+	CHECK(res.uki_only && res.slot == SLOT_A && res.written == 0, "a UKI alone");
+	must_apply(&lab);
+	print_all(&lab, &after);
+	CHECK(memcmp(before.text, after.text, 8) == 0, "the disk changed");
+	CHECK(strcmp(next_version(&lab), "1.0.1") == 0, "%s", next_version(&lab));
+	lab_done(&lab);
+}
+
+/* Whatever phase it stops in, the record says where it is and nothing is fetched twice. */
+static void test_cancel(void)
+{
+	static const enum act_phase phases[] = { ACT_UKI, ACT_FETCH, ACT_WRITE, ACT_PROVE };
+
+	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
+		struct act_result res = { .slot = SLOT_A };
+		struct err e = ERR_INIT;
+		struct record rec;
+		struct lab lab;
+		unsigned ukis;
+
+		lab_new(&lab);
+		lab.bad.cancel_phase = (int)phases[i];
+		lab.bad.cancel_in = phases[i] == ACT_WRITE ? 1 : 0;
+		CHECK(stage(&lab, &two, NULL, &e) == -ECANCELED, "phase %zu: %s", i, e.text);
+		record_of(&lab, &rec);
+		CHECK((rec.phase == RECORD_WRITING) == (phases[i] != ACT_UKI), "phase %zu", i);
+		CHECK(strcmp(next_version(&lab), "1.0.0") == 0, "phase %zu", i);
+		start(&lab, &one, "boot1", NULL);
+		ukis = lab.ukis;
+		must_stage(&lab, &two, &res);
+		CHECK(phases[i] == ACT_UKI || lab.ukis == ukis, "the UKI was fetched again");
+		CHECK(phases[i] != ACT_PROVE || res.fetched < two.usr.full_bytes,
+		      "all of it again");
+		must_apply(&lab);
+		lab_done(&lab);
+	}
+}
+
+static void test_source_dies(void)
+{
+	struct act_result res = { .slot = SLOT_A };
+	struct err e = ERR_INIT;
+	struct lab lab;
+
+	lab_new(&lab);
+	lab.bad.dies_at = two.usr.full_bytes * 3 / 4;
+	CHECK(stage(&lab, &two, &res, &e) == -ECONNRESET && e.kind == ERR_RETRY, "%s", e.text);
+	lab.bad = honest;
+	must_stage(&lab, &two, &res);
+	CHECK(res.kept > 0 && res.fetched < two.usr.full_bytes, "kept %llu",
+	      (unsigned long long)res.kept);
+	lab_done(&lab);
+}
+
+/* What was staged is looked at again before it is called staged, or applied. */
+static void test_staged_rots(void)
+{
+	struct act_result res = { .slot = SLOT_A };
+	struct err e = ERR_INIT;
+	struct lab lab;
+
+	lab_new(&lab);
+	must_stage(&lab, &two, NULL);
+	sim_poke(&lab.sim, STATE "/uki.efi", 20000, "rot", 3);
+	CHECK(act_apply(&lab.a, &res, &e) == -ESTALE && strstr(e.text, "proactl stage"), "%s",
+	      e.text);
+	must_stage(&lab, &two, &res);
+	CHECK(!res.nothing && res.kept == two.usr.n, "staged again from what the slot holds");
+	must_apply(&lab);
+	lab_done(&lab);
+}
+
+static void test_newer_over_older(void)
+{
+	for (int applied = 0; applied < 2; applied++) {
+		struct act_result res = { .slot = SLOT_A };
+		struct lab lab;
+
+		lab_new(&lab);
+		must_stage(&lab, &two, NULL);
+		if (applied)
+			must_apply(&lab);
+		must_stage(&lab, &three, &res);
+		CHECK(res.slot == SLOT_B, "slot");
+		CHECK(strcmp(next_version(&lab), "1.0.0") == 0, "its slot is gone");
+		must_apply(&lab);
+		CHECK(strcmp(next_version(&lab), "1.2.0") == 0, "applied");
+		CHECK(!sim_exists(&lab.sim, LINUX "/web_1.1.0+3-0.efi"), "the old UKI stays");
+		lab_done(&lab);
+	}
+}
+
+static void test_rollback_pending(void)
+{
+	for (int applied = 0; applied < 2; applied++) {
+		char version[RECORD_VERSION_MAX];
+		struct act_result res = { .slot = SLOT_A };
+		struct err e = ERR_INIT;
+		struct record rec;
+		struct lab lab;
+
+		lab_new(&lab);
+		must_stage(&lab, &two, NULL);
+		if (applied)
+			must_apply(&lab);
+		CHECK(act_rollback(&lab.a, "too new", version, &e) == 0, "%s", e.text);
+		CHECK(strcmp(version, "1.1.0") == 0, "%s", version);
+		CHECK(strcmp(next_version(&lab), "1.0.0") == 0, "it boots still");
+		record_of(&lab, &rec);
+		CHECK(rec.phase == RECORD_IDLE && record_failed(&rec, "1.1.0"), "record");
+		CHECK(strstr(record_failed(&rec, "1.1.0")->reason, "too new"), "reason");
+		start(&lab, &one, "boot1", NULL);
+		must_stage(&lab, &two, &res); /* as after proactl forgive */
+		CHECK(res.kept == two.usr.n, "the slot held it still");
+		lab_done(&lab);
+	}
+}
+
+static void test_rollback_running(void)
+{
+	char version[RECORD_VERSION_MAX];
+	struct err e = ERR_INIT;
+	struct record rec;
+	struct lab lab;
+
+	lab_new(&lab);
+	CHECK(act_rollback(&lab.a, "", version, &e) < 0 && strstr(e.text, "no other"), "%s",
+	      e.text);
+	must_stage(&lab, &two, NULL);
+	must_apply(&lab);
+	bless(&lab.sim, "1.1.0");
+	start(&lab, &two, "boot2", NULL);
+	CHECK(act_rollback(&lab.a, "slow", version, &e) == 0, "%s", e.text);
+	CHECK(strcmp(version, "1.1.0") == 0 && strcmp(next_version(&lab), "1.0.0") == 0, "back");
+	record_of(&lab, &rec);
+	CHECK(record_failed(&rec, "1.1.0"), "it would be offered again");
+	start(&lab, &one, "boot3", NULL);
+	CHECK(strcmp(next_version(&lab), "1.0.0") == 0, "back");
+	start(&lab, NULL, "", NULL);
+	CHECK(act_rollback(&lab.a, "", version, &e) == -EOPNOTSUPP, "%s", e.text);
+	lab_done(&lab);
+}
+
+/* Killed at that change, then started again. True: it went through; *ret_failed: it was recorded.
+ */
+static bool rollback_killed_at(unsigned at, bool *ret_failed)
+{
+	char version[RECORD_VERSION_MAX];
+	struct err e = ERR_INIT;
+	struct record rec;
+	struct lab lab;
+	bool ended;
+
+	lab_new(&lab);
+	must_stage(&lab, &two, NULL);
+	must_apply(&lab);
+	lab.sim.crash_at = lab.sim.changes + at;
+	ended = act_rollback(&lab.a, "", version, &e) == 0;
+	host_close(lab.h); /* proad is gone, the machine is not */
+	lab.h = NULL;
+	sim_rearm(&lab.sim);
+	start(&lab, &one, "boot1", NULL);
+	record_of(&lab, &rec);
+	*ret_failed = rec.phase == RECORD_IDLE;
+	if (*ret_failed) {
+		CHECK(record_failed(&rec, "1.1.0"), "cut %u: forgotten", at);
+		CHECK(strcmp(next_version(&lab), "1.0.0") == 0, "cut %u: it boots", at);
+	}
+	lab_done(&lab);
+	return ended;
+}
+
+/* Once it is settled that a release failed, it never boots. */
+static void test_rollback_killed(void)
+{
+	unsigned at = 1, failed = 0;
+	bool was, ended = false;
+
+	for (; !ended; at++) {
+		ended = rollback_killed_at(at, &was);
+		failed += was;
+	}
+	CHECK(at > 5 && failed > 1, "%u cuts, %u", at, failed);
+}
+
+int main(void)
+{
+	image_rnd_seed();
+	make_release(&one, "1.0.0", 150);
+	make_release(&two, "1.1.0", 260);
+	make_release(&three, "1.2.0", 200);
+	make_release(&large, "1.3.0", 300);
+	only_uki.m = one.m; /* a new kernel for the /usr of 1.0.0 */
+	(void)snprintf(only_uki.m.version, sizeof(only_uki.m.version), "1.0.1");
+	make_uki(&only_uki, "1.0.1", one.m.root);
+	test_update();
+	test_refusals();
+	test_foreign();
+	test_assessing();
+	test_only_uki();
+	test_cancel();
+	test_source_dies();
+	test_staged_rots();
+	test_newer_over_older();
+	test_rollback_pending();
+	test_rollback_running();
+	test_rollback_killed();
+	done_release(&one);
+	done_release(&two);
+	done_release(&three);
+	done_release(&large);
+	buf_done(&only_uki.uki);
+	buf_done(&only_uki.uki_packed);
+	(void)close(only_uki.uki_fd);
+	return 0;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Judged by sha1sum, sha256sum and sha512sum on random data, whole and in random pieces. */
+#include "base/digest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/hex.h"
+#include "base/spawn.h"
+#include "base/sys.h"
+#include "tests/test.h"
+
+enum { DATA = 300000, ROUNDS = 40, HEX_MAX = 2 * DIGEST_MAX + 1 };
+
+static uint64_t state;
+
+static uint64_t rnd(void)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return state;
+}
+
+static uint8_t data[DATA];
+static char file_name[] = "/tmp/proa-digest-XXXXXX";
+
+/* The judge's digits for what is in the file. */
+static void judge(const char *tool, char out[HEX_MAX])
+{
+	const char *const argv[] = { tool, file_name, NULL };
+	AUTO_BUF text = BUF_INIT;
+	struct spawn s = { .argv = argv, .out = &text, .out_max = 4096 };
+	struct spawn_result res;
+	struct err e = ERR_INIT;
+	size_t n;
+
+	CHECK(spawn_run(&s, &res, &e) == 0 && res.end == SPAWN_EXIT && res.code == 0, "%s", e.text);
+	n = strspn(text.p, "0123456789abcdef");
+	CHECK(n > 0 && n / 2 <= DIGEST_MAX, "'%s'", text.p);
+	memcpy(out, text.p, n);
+	out[n] = '\0';
+}
+
+static void add_pieces(struct digest *d, size_t from, size_t to)
+{
+	while (from < to) {
+		size_t n = (size_t)(rnd() % 9000);
+
+		if (n > to - from)
+			n = to - from;
+		digest_add(d, data + from, n);
+		from += n;
+	}
+}
+
+static void check_kind(int fd, size_t n, size_t prefix, enum digest_kind k)
+{
+	static const char *const tools[] = { "sha1sum", "sha256sum", "sha512sum" };
+	AUTO_DIGEST *d = NULL;
+	uint8_t out[DIGEST_MAX];
+	char want[HEX_MAX], got[HEX_MAX];
+	struct err e = ERR_INIT;
+
+	judge(tools[k], want);
+	CHECK(digest_new(k, data, prefix, &d, &e) == 0, "%s", e.text);
+	/* three times: each must begin behind the prefix again */
+	for (unsigned i = 0; i < 3; i++) {
+		add_pieces(d, prefix, n);
+		digest_end(d, out);
+		hex_format(out, digest_size(k), got);
+		CHECK(strcmp(want, got) == 0, "%s of %zu bytes, prefix %zu, round %u",
+		      digest_name(k), n, prefix, i);
+	}
+	if (k != DIGEST_SHA256)
+		return;
+	sha256(data, n, out);
+	hex_format(out, SHA256_BYTES, got);
+	CHECK(strcmp(want, got) == 0, "sha256() of %zu bytes", n);
+	CHECK(sha256_fd(sys_linux(), fd, n, out, &e) == 0, "%s", e.text);
+	hex_format(out, SHA256_BYTES, got);
+	CHECK(strcmp(want, got) == 0, "sha256_fd() of %zu bytes", n);
+	CHECK(sha256_fd(sys_linux(), fd, n + 1, out, &e) == -ENODATA, "one byte too many");
+}
+
+static void check_names(void)
+{
+	enum digest_kind k = DIGEST_SHA1;
+	struct err e = ERR_INIT;
+
+	CHECK(digest_by_name("sha512", &k, &e) == 0 && k == DIGEST_SHA512, "%s", e.text);
+	CHECK(digest_by_name("md5", &k, &e) == -EOPNOTSUPP && e.kind == ERR_INPUT, "md5");
+	CHECK(digest_by_name("SHA256", &k, &e) < 0 && k == DIGEST_SHA512, "capitals");
+	CHECK(digest_size(DIGEST_SHA1) == 20 && digest_size(DIGEST_SHA512) == 64, "sizes");
+}
+
+int main(void)
+{
+	const char *seed = getenv("PROA_SEED");
+	int fd = mkstemp(file_name);
+
+	CHECK(fd >= 0, "mkstemp");
+	state = seed ? strtoull(seed, NULL, 0) : 0x9e3779b97f4a7c15u;
+	printf("seed %#" PRIx64 "\n", state);
+	for (size_t i = 0; i < DATA; i++)
+		data[i] = (uint8_t)(rnd() >> 32);
+	check_names();
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		size_t n = (size_t)(rnd() % (i % 2 ? 300 : DATA)), prefix;
+
+		prefix = i % 3 == 0 ? 0 : (size_t)(rnd() % (i % 3 == 1 ? 64 : 1000));
+		if (prefix > n)
+			prefix = n;
+		CHECK(ftruncate(fd, 0) == 0 && sys_write_full(sys_linux(), fd, data, n, 0) == 0,
+		      "write");
+		for (enum digest_kind k = DIGEST_SHA1; k <= DIGEST_SHA512; k++)
+			check_kind(fd, n, prefix, k);
+	}
+	(void)close(fd);
+	(void)unlink(file_name);
+	return 0;
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "updater/wire/wire.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/test.h"
+
+static uint64_t state;
+
+static uint64_t rnd(void)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return state;
+}
+
+static uint64_t rnd_size(void)
+{
+	return (rnd() >> 1) >> (rnd() % 63);
+}
+
+static void rnd_text(char *out, size_t min, size_t max)
+{
+	size_t n = min + (size_t)(rnd() % (max - min + 1));
+
+	for (size_t i = 0; i < n; i++)
+		out[i] = (char)('#' + rnd() % 90);
+	out[n] = '\0';
+}
+
+static void rnd_etag(char *out)
+{
+	size_t n;
+
+	out[0] = '\0';
+	if (rnd() % 2)
+		return;
+	rnd_text(out, 2, WIRE_ETAG_MAX);
+	n = strlen(out);
+	out[0] = out[n - 1] = '"';
+}
+
+static void rnd_get(struct wire_get *g)
+{
+	static const char *const scheme[] = { "http://", "https://", "file:///" };
+	const char *s = scheme[rnd() % 3];
+
+	(void)snprintf(g->url, sizeof(g->url), "%s", s);
+	rnd_text(g->url + strlen(s), 1, WIRE_URL_MAX - strlen(s));
+	g->url[strlen(s)] = 'h';
+	rnd_etag(g->etag);
+	g->max_bytes = rnd_size() | 1;
+	g->length = rnd() % (g->max_bytes + 1);
+	g->offset = g->length ? rnd() % (g->max_bytes - g->length + 1) : rnd_size();
+	g->flags = (uint32_t)(rnd() % 2);
+}
+
+static uint8_t data[WIRE_DATA_MAX];
+
+/* A valid message that `from` may send. */
+static void rnd_msg(enum wire_side from, struct wire_msg *m)
+{
+	static const enum wire_type agent[] = { WIRE_HELLO, WIRE_GET, WIRE_CANCEL, WIRE_LIMIT };
+	static const enum wire_type fetch[] = { WIRE_HELLO, WIRE_HEAD, WIRE_DATA,
+						WIRE_END,   WIRE_FAIL, WIRE_NOTE };
+	uint64_t total = rnd_size();
+
+	memset(m, 0, sizeof(*m));
+	m->type = from == WIRE_AGENT ? agent[rnd() % 4] : fetch[rnd() % 6];
+	m->id = m->type == WIRE_HELLO || m->type == WIRE_LIMIT ? 0 : (uint32_t)rnd() | 1;
+	switch (m->type) {
+	case WIRE_HELLO:
+		m->version = (uint32_t)rnd();
+		break;
+	case WIRE_GET:
+		rnd_get(&m->get);
+		break;
+	case WIRE_CANCEL:
+		break;
+	case WIRE_LIMIT:
+		m->limit = rnd_size();
+		break;
+	case WIRE_HEAD:
+		m->head.total = rnd() % 4 ? total : WIRE_UNKNOWN;
+		m->head.offset = rnd() % (total + 1);
+		m->head.ranged = rnd() % 2;
+		rnd_etag(m->head.etag);
+		break;
+	case WIRE_DATA:
+		m->data.n = 1 + (size_t)(rnd() % WIRE_DATA_MAX) / (rnd() % 2 ? 1 : 1000);
+		m->data.p = data;
+		m->data.offset = rnd_size() / 2;
+		break;
+	case WIRE_END:
+		m->end = (struct wire_end){ rnd_size(), (uint32_t)rnd(), (uint32_t)rnd() };
+		break;
+	case WIRE_FAIL:
+		m->fail.kind = (enum err_kind)(ERR_RETRY + rnd() % 4);
+		m->fail.status = (uint32_t)(rnd() % 1000);
+		rnd_text(m->fail.text, 1, WIRE_TEXT_MAX);
+		break;
+	case WIRE_NOTE:
+		rnd_text(m->note.text, 1, WIRE_TEXT_MAX);
+		break;
+	}
+}
+
+static uint8_t frame[WIRE_FRAME_MAX], second[WIRE_FRAME_MAX];
+
+static void test_round_trip(void)
+{
+	for (unsigned k = 0; k < 20000; k++) {
+		enum wire_side from = rnd() % 2 ? WIRE_AGENT : WIRE_FETCH;
+		struct wire_msg m, back;
+		struct err e = ERR_INIT;
+		int n, n2;
+
+		rnd_msg(from, &m);
+		n = wire_encode(&m, frame, sizeof(frame), &e);
+		CHECK(n > 0, "type %d: %s", (int)m.type, e.text);
+		CHECK(wire_decode(from, frame, (size_t)n, &back, &e) == 0, "type %d: %s",
+		      (int)m.type, e.text);
+		n2 = wire_encode(&back, second, sizeof(second), &e);
+		CHECK(n2 == n && memcmp(frame, second, (size_t)n) == 0, "type %d changed",
+		      (int)m.type);
+		/* one byte more or less is another message, or none */
+		CHECK(wire_decode(from, frame, (size_t)n - 1, &back, NULL) < 0 ||
+			      m.type == WIRE_DATA,
+		      "type %d cut short passes", (int)m.type);
+		CHECK(wire_encode(&m, frame, (size_t)n - 1, NULL) == -ENOBUFS, "no bound");
+		/* and the other side may not say it */
+		if (m.type != WIRE_HELLO)
+			CHECK(wire_decode(from == WIRE_AGENT ? WIRE_FETCH : WIRE_AGENT, frame,
+					  (size_t)n, &back, NULL) == -EBADMSG,
+			      "type %d from the wrong side", (int)m.type);
+	}
+}
+
+static void test_bounds(void)
+{
+	static const struct {
+		const char *url;
+		bool ok;
+	} urls[] = {
+		{ "http://a", true },    { "https://a/b?c", true },
+		{ "file:///a", true },   { "http:///a", false },
+		{ "http://", false },    { "file://host/a", false },
+		{ "ftp://a", false },    { "HTTP://a", false },
+		{ "http://a b", false }, { "http://a\nb", false },
+		{ "", false },           { "http://\xc3\xa9", false },
+		{ "file:///", false },   { "http://a\x7f", false },
+	};
+	static const struct {
+		const char *etag;
+		bool ok;
+	} etags[] = {
+		{ "\"\"", true },     { "\"a-1\"", true },    { "W/\"a\"", false },
+		{ "\"", false },      { "a", false },         { "\"a\"b\"", false },
+		{ "\"a b\"", false }, { "\"a\r\n\"", false },
+	};
+	struct wire_msg m = { .type = WIRE_GET, .id = 1 };
+
+	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++)
+		CHECK(wire_url_valid(urls[i].url) == urls[i].ok, "'%s'", urls[i].url);
+	for (size_t i = 0; i < sizeof(etags) / sizeof(etags[0]); i++)
+		CHECK(wire_etag_valid(etags[i].etag) == etags[i].ok, "'%s'", etags[i].etag);
+
+	(void)snprintf(m.get.url, sizeof(m.get.url), "http://a");
+	m.get.max_bytes = 100;
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) > 0, "plain get");
+	m.get.offset = 90;
+	m.get.length = 11;
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "past max_bytes");
+	m.get.offset = UINT64_MAX;
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "overflow");
+	m.get.offset = m.get.length = 0;
+	m.get.max_bytes = 0;
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "no cap");
+	m.get.max_bytes = 100;
+	m.get.flags = 2;
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "unknown flag");
+}
+
+static void test_text(void)
+{
+	char out[WIRE_TEXT_MAX + 1], in[1000];
+
+	wire_text_set(out, "a\033[31mb\n\xff");
+	CHECK(strcmp(out, "a?[31mb??") == 0, "%s", out);
+	memset(in, 'x', sizeof(in) - 1);
+	in[sizeof(in) - 1] = '\0';
+	wire_text_set(out, in);
+	CHECK(strlen(out) == WIRE_TEXT_MAX, "%zu", strlen(out));
+}
+
+/* A full socket says so, a descriptor slipped in is dropped, a closed peer is an end. */
+static void test_socket(void)
+{
+	struct wire_msg m = { .type = WIRE_DATA, .id = 7 }, got;
+	struct err e = ERR_INIT;
+	unsigned sent = 0, seen = 0;
+	int pair[2], r;
+
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0, "socketpair");
+	m.data = (struct wire_data){ .offset = 0, .p = data, .n = WIRE_DATA_MAX };
+	while ((r = wire_send(pair[0], &m, &e)) == 0) {
+		m.data.offset += WIRE_DATA_MAX;
+		sent++;
+	}
+	CHECK(r == -EAGAIN && sent > 0, "%d after %u: %s", r, sent, e.text);
+	while ((r = wire_recv(pair[1], WIRE_FETCH, frame, &got, &e)) == 1) {
+		CHECK(got.data.offset == (uint64_t)seen * WIRE_DATA_MAX, "order");
+		CHECK(memcmp(got.data.p, data, WIRE_DATA_MAX) == 0, "bytes");
+		seen++;
+	}
+	CHECK(r == -EAGAIN && seen == sent, "%u of %u", seen, sent);
+	CHECK(send(pair[0], second, sizeof(second), 0) == (ssize_t)sizeof(second), "send");
+	CHECK(wire_recv(pair[1], WIRE_FETCH, frame, &got, &e) == -EBADMSG, "noise passes");
+	(void)close(pair[0]);
+	CHECK(wire_recv(pair[1], WIRE_FETCH, frame, &got, &e) == 0, "hang-up");
+	CHECK(wire_send(pair[1], &m, &e) == -EPIPE, "send to nobody");
+	(void)close(pair[1]);
+}
+
+int main(void)
+{
+	const char *seed = getenv("PROA_SEED");
+
+	state = seed ? strtoull(seed, NULL, 0) : 0x2545f4914f6cdd1du;
+	printf("seed %#llx\n", (unsigned long long)state);
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)rnd();
+	test_round_trip();
+	test_bounds();
+	test_text();
+	memset(second, 0xa5, sizeof(second));
+	test_socket();
+	return 0;
+}

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A blob with one wrong byte: refused with a sentence, never a boot entry; it works once mended."""
+
+
+def run(lab):
+    repo = lab.copy_repo()
+    blob = lab.blob(repo, "1.1.0", "usr-full")
+    good = blob.read_bytes()
+    at = len(good) * 2 // 3
+    replace(blob, good[:at] + bytes([good[at] ^ 1]) + good[at + 1:])
+    host = lab.host(lab.serve(repo))
+    entries, table = host.esp(), host.part(2)
+    out = host.refuse("proactl update", r"1\.1\.0|blob|hash", 300)
+    assert len(out.strip().splitlines()[-1]) > 20, out
+    assert host.esp() == entries and host.part(2) == table, "the running release was touched"
+    assert not host.run("ls /efi/EFI/Linux | grep 1.1.0").out
+    replace(blob, good)
+    host.update()
+    host.applied("1.1.0")
+
+
+def replace(path, data):
+    """By a new file: the old one is a link into the fixture."""
+    new = path.with_suffix(".new")
+    new.write_bytes(data)
+    new.rename(path)

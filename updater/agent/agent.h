@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATER_AGENT_AGENT_H
+#define UPDATER_AGENT_AGENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/json.h"
+#include "updater/agent/act.h"
+#include "updater/agent/config.h"
+#include "updater/agent/fetcher.h"
+#include "updater/agent/host.h"
+#include "updater/agent/trust.h"
+
+/* The verbs of org.proa.Host1 as functions: each does its work and answers JSON for the caller. */
+
+enum agent_verb {
+	AGENT_NONE,
+	AGENT_CHECK,
+	AGENT_STAGE,
+	AGENT_APPLY,
+	AGENT_ROLLBACK,
+	AGENT_FORGIVE,
+	AGENT_WHY,
+	AGENT_REBOOT,
+};
+const char *agent_verb_name(enum agent_verb v); /* "check", ... */
+
+struct agent {
+	struct sys *sys;
+	const char *config_file;   /* NULL: the host's */
+	const char *fetch_program; /* NULL: the service */
+	struct host *host;         /* NULL until opened */
+
+	/* what happens, for status and progress */
+	enum agent_verb busy;
+	bool acting; /* phase, done and total mean something */
+	enum act_phase phase;
+	uint64_t done, total;
+	json_t *status;             /* last describe, served while busy */
+	struct machine_settle news; /* of the last settling that had some; the loop's to take */
+
+	enum machine_state state; /* as of the last describe */
+	bool opened, warned;      /* settled once; unknown keys were said */
+	int64_t verified, built;  /* the clock's lower bounds, see machine_clock() */
+
+	/* given by the loop; all may be NULL */
+	wire_wait_fn wait;
+	int (*pump)(void *arg); /* negative: cancelled */
+	void (*progress)(void *arg, enum agent_verb v, enum act_phase phase, uint64_t done,
+			 uint64_t total);
+	void (*note)(void *arg, const char *text);
+	void (*changed)(void *arg); /* what describe says of the state is another now */
+	int (*reboot)(void *arg, struct err *e);
+	void *arg;
+};
+
+/* "uki", "scan", "fetch", "write", "prove", "esp" */
+const char *agent_phase_name(enum act_phase p);
+
+/*
+ * Looks at the host anew: its configuration, its disk, its ESP. The first time it is settled too,
+ * unless another proad works on it. Not while a verb runs.
+ */
+int agent_open(struct agent *a, struct err *e) __attribute__((warn_unused_result));
+void agent_done(struct agent *a);
+
+/*
+ * Runs a verb to its end. ERR_RETRY -EBUSY: another proad works on this host; -ECANCELED. arg: the
+ * reason (rollback) or the version (forgive), else NULL. *ret: a fresh object for the caller,
+ * docs/org.proa.Host1. Errors are those of the rooms below.
+ */
+int agent_run(struct agent *a, enum agent_verb v, const char *arg, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* Status and history; while a verb runs the status is the one from before, with its progress. */
+int agent_describe(struct agent *a, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+int agent_history(struct agent *a, json_t **ret, struct err *e) __attribute__((warn_unused_result));
+
+#endif

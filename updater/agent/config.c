@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "updater/agent/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/conf.h"
+#include "base/file.h"
+#include "base/sys.h"
+#include "base/version.h"
+#include "bootctl/uki.h"
+
+#define OS_RELEASE    "/usr/lib/os-release"
+#define CHANNEL_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+
+static const char *const known[] = {
+	"Host.Image",
+	"Host.Disk",
+	"Host.ESP",
+	"Host.State",
+	"Host.Efivars",
+	"Host.Architecture",
+	"Source.URL",
+	"Source.Root",
+	"Update.Channel",
+	"Update.Tries",
+	"Update.Reboot",
+	"Fetch.Socket",
+	"Fetch.BandwidthLimit",
+	"Health.Deadline", /* proa-health reads it */
+	NULL,
+};
+
+struct warner {
+	config_warn_fn fn;
+	void *arg;
+};
+
+static void warn_unknown(void *arg, const char *section, const char *key, const char *path,
+			 uint64_t line)
+{
+	const struct warner *w = arg;
+	char text[512];
+
+	(void)snprintf(text, sizeof(text), "%s:%llu: [%s] %s= is not known and has no effect", path,
+		       (unsigned long long)line, section, key);
+	if (w->fn)
+		w->fn(w->arg, text);
+}
+
+/* where: "file:line: [section] key=", for errors about a value. */
+static int bad_value(struct conf *c, const char *section, const char *key, const char *why,
+		     struct err *e)
+{
+	const char *path = "proa.conf";
+	uint64_t line = 0;
+
+	if (conf_origin(c, section, key, &path, &line, NULL) < 0)
+		return err_set(e, ERR_INPUT, EINVAL, "proa.conf: [%s] %s= %s", section, key, why);
+	return err_set(e, ERR_INPUT, EINVAL, "%s:%llu: [%s] %s= %s", path, (unsigned long long)line,
+		       section, key, why);
+}
+
+static int get(struct conf *c, const char *section, const char *key, const char *def, char *out,
+	       size_t cap, struct err *e)
+{
+	const char *s;
+	int r = conf_str(c, section, key, def, &s, e);
+
+	if (r < 0)
+		return r;
+	if (!s || !s[0] || strcmp(s, "auto") == 0)
+		s = def ? def : "";
+	if (strlen(s) >= cap)
+		return bad_value(c, section, key, "is too long", e);
+	(void)snprintf(out, cap, "%s", s);
+	return 0;
+}
+
+static int get_path(struct conf *c, const char *section, const char *key, const char *def,
+		    char out[CONFIG_PATH_MAX], struct err *e)
+{
+	int r = get(c, section, key, def, out, CONFIG_PATH_MAX, e);
+
+	if (r == 0 && out[0] && out[0] != '/')
+		return bad_value(c, section, key, "must be an absolute path", e);
+	return r;
+}
+
+static int load_image(struct conf *c, struct config *cfg, struct err *e)
+{
+	AUTO_FREE char *text = NULL;
+	struct uki os;
+	size_t n;
+	int r = get(c, "Host", "Image", NULL, cfg->image, sizeof(cfg->image), e);
+
+	if (r < 0)
+		return r;
+	if (!cfg->image[0]) {
+		if (file_read(sys_linux(), AT_FDCWD, OS_RELEASE, UKI_OSREL_MAX, &text, &n, NULL) <
+			    0 ||
+		    uki_parse_osrel(text, n, &os, NULL) < 0 || !os.image_id[0])
+			return err_set(e, ERR_INPUT, ENOENT,
+				       "proa.conf: [Host] Image= is not set and " OS_RELEASE
+				       " has no IMAGE_ID: say which image this host runs");
+		(void)snprintf(cfg->image, sizeof(cfg->image), "%.32s", os.image_id);
+	}
+	if (!image_id_valid(cfg->image))
+		return bad_value(c, "Host", "Image",
+				 "must be 1 to 32 of a-z, 0-9 and '-', a letter first", e);
+	return 0;
+}
+
+static int load_source(struct conf *c, struct config *cfg, struct err *e)
+{
+	size_t n;
+	int r = get(c, "Source", "URL", NULL, cfg->url, sizeof(cfg->url) - 1, e);
+
+	if (r == 0)
+		r = get_path(c, "Source", "Root", "/usr/share/proa/root.json", cfg->root, e);
+	if (r < 0)
+		return r;
+	n = strlen(cfg->url);
+	if (n > 0 && strncmp(cfg->url, "https://", 8) != 0 &&
+	    strncmp(cfg->url, "http://", 7) != 0 && strncmp(cfg->url, "file:///", 8) != 0)
+		return bad_value(c, "Source", "URL",
+				 "must begin with https://, http:// or file:///", e);
+	if (n > 0 && cfg->url[n - 1] != '/')
+		(void)snprintf(cfg->url + n, sizeof(cfg->url) - n, "/");
+	return 0;
+}
+
+static int load_update(struct conf *c, struct config *cfg, struct err *e)
+{
+	uint64_t tries = 3;
+	char reboot[16];
+	int r = get(c, "Update", "Channel", "stable", cfg->channel, sizeof(cfg->channel), e);
+
+	if (r == 0 && strspn(cfg->channel, CHANNEL_CHARS) != strlen(cfg->channel))
+		return bad_value(c, "Update", "Channel", "must be of a-z, 0-9, '-', '_' and '.'",
+				 e);
+	if (r == 0)
+		r = conf_u64(c, "Update", "Tries", 1, 9, 3, &tries, e);
+	if (r == 0)
+		r = get(c, "Update", "Reboot", "manual", reboot, sizeof(reboot), e);
+	if (r < 0)
+		return r;
+	if (strcmp(reboot, "manual") != 0 && strcmp(reboot, "immediate") != 0)
+		return bad_value(c, "Update", "Reboot", "must be manual or immediate", e);
+	cfg->tries = (unsigned)tries;
+	cfg->reboot = strcmp(reboot, "immediate") == 0;
+	return 0;
+}
+
+static int load_host(struct conf *c, struct config *cfg, struct err *e)
+{
+	int r = load_image(c, cfg, e);
+
+	if (r == 0)
+		r = get_path(c, "Host", "Disk", NULL, cfg->disk, e);
+	if (r == 0)
+		r = get_path(c, "Host", "ESP", NULL, cfg->esp, e);
+	if (r == 0)
+		r = get_path(c, "Host", "State", "/var/lib/proa", cfg->state, e);
+	if (r == 0)
+		r = get_path(c, "Host", "Efivars", NULL, cfg->efivars, e);
+	if (r == 0)
+		r = get(c, "Host", "Architecture", NULL, cfg->arch, sizeof(cfg->arch), e);
+	return r;
+}
+
+int config_load(const char *file, config_warn_fn warn, void *arg, struct config *ret, struct err *e)
+{
+	struct warner w = { .fn = warn, .arg = arg };
+	struct config cfg = { .tries = 3 };
+	AUTO_CONF *c = NULL;
+	int r;
+
+	r = file ? conf_load_file(file, &c, e) : conf_load("", "proa", &c, e);
+	if (r < 0)
+		return r;
+	r = conf_check(c, known, warn_unknown, &w, e);
+	if (r == 0)
+		r = load_host(c, &cfg, e);
+	if (r == 0)
+		r = load_source(c, &cfg, e);
+	if (r == 0)
+		r = load_update(c, &cfg, e);
+	if (r == 0)
+		r = get_path(c, "Fetch", "Socket", "/run/proa/fetch.sock", cfg.socket, e);
+	if (r == 0)
+		r = conf_bytes(c, "Fetch", "BandwidthLimit", 0, &cfg.limit, e);
+	if (r < 0)
+		return r;
+	*ret = cfg;
+	return 0;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATER_AGENT_CONFIG_H
+#define UPDATER_AGENT_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define CONFIG_PATH_MAX 256
+#define CONFIG_URL_MAX  1024
+
+/* proa.conf(5), read and checked. Strings that say "auto" in the file are empty here. */
+struct config {
+	char image[33];                /* [Host] Image=: default IMAGE_ID of /usr/lib/os-release */
+	char disk[CONFIG_PATH_MAX];    /* [Host] Disk=: block device or image file; empty: auto */
+	char esp[CONFIG_PATH_MAX];     /* [Host] ESP=: directory; empty: auto */
+	char state[CONFIG_PATH_MAX];   /* [Host] State=: /var/lib/proa */
+	char efivars[CONFIG_PATH_MAX]; /* [Host] Efivars=: empty: the host's own, if Disk= runs */
+	char arch[16];                 /* [Host] Architecture=: empty: this program's own */
+	char url[CONFIG_URL_MAX];      /* [Source] URL=: of the repository, ends in '/' */
+	char root[CONFIG_PATH_MAX];    /* [Source] Root=: first trusted TUF root */
+	char channel[65];              /* [Update] Channel=: stable */
+	unsigned tries;                /* [Update] Tries=: boots before falling back, 1 to 9 */
+	bool reboot;                   /* [Update] Reboot=immediate (true) or manual */
+	char socket[CONFIG_PATH_MAX];  /* [Fetch] Socket=: of proa-fetch */
+	uint64_t limit;                /* [Fetch] BandwidthLimit=: bytes per second, 0: none */
+};
+
+/*
+ * Reads file (NULL: the layered proa/proa.conf of the host). ERR_INPUT names file, line and key.
+ * `warn` is given a sentence for every key that is not known (may be NULL).
+ */
+typedef void (*config_warn_fn)(void *arg, const char *text);
+int config_load(const char *file, config_warn_fn warn, void *arg, struct config *ret, struct err *e)
+	__attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "updater/agent/loop.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "base/log.h"
+#include "updater/agent/agent.h"
+#include "updater/agent/bus.h"
+
+struct loop {
+	sd_event *event;
+	struct bus bus;
+	bool stop;
+};
+
+static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
+{
+	struct loop *l = arg;
+
+	(void)s;
+	(void)si;
+	l->stop = true;
+	l->bus.cancel = true;
+	return 0;
+}
+
+static bool ending(const struct loop *l)
+{
+	return l->stop || sd_event_get_state(l->event) == SD_EVENT_FINISHED ||
+	       sd_event_get_exit_code(l->event, NULL) >= 0;
+}
+
+/* While a verb runs: serve whoever asks. */
+static int loop_pump(void *arg)
+{
+	struct loop *l = arg;
+	int r = 1;
+
+	while (r > 0 && !ending(l))
+		r = sd_event_run(l->event, 0);
+	return l->bus.cancel || ending(l) ? -ECANCELED : 0;
+}
+
+static int on_ready(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+	bool *ready = arg;
+
+	(void)s;
+	(void)fd;
+	(void)revents;
+	*ready = true;
+	return 0;
+}
+
+static int loop_wait(void *arg, int fd, short events, int timeout_ms)
+{
+	struct loop *l = arg;
+	struct pollfd p = { .fd = fd, .events = events };
+	sd_event_source *s = NULL;
+	bool ready = false;
+	int r;
+
+	if (l->bus.cancel || ending(l))
+		r = -ECANCELED;
+	else if (poll(&p, 1, 0) > 0) /* the common case: bytes are there */
+		return 1;
+	else
+		r = sd_event_add_io(l->event, &s, fd, (uint32_t)events, on_ready, &ready);
+	while (r >= 0 && !ready) {
+		r = sd_event_run(l->event,
+				 timeout_ms < 0 ? UINT64_MAX : (uint64_t)timeout_ms * 1000);
+		if (l->bus.cancel || ending(l))
+			r = -ECANCELED;
+		else if (r == 0)
+			break;
+	}
+	(void)sd_event_source_disable_unref(s);
+	return r < 0 ? r : ready;
+}
+
+static void loop_progress(void *arg, enum agent_verb v, enum act_phase phase, uint64_t done,
+			  uint64_t total)
+{
+	struct loop *l = arg;
+
+	bus_progress(&l->bus, v, phase, done, total);
+}
+
+static void loop_note(void *arg, const char *text)
+{
+	struct loop *l = arg;
+
+	if (!l->bus.peer)
+		log_event(LOG_WARNING, NULL, NULL, "%s", text);
+	bus_note(&l->bus, text);
+}
+
+static void loop_changed(void *arg)
+{
+	struct loop *l = arg;
+
+	bus_changed(&l->bus);
+}
+
+static int loop_reboot(void *arg, struct err *e)
+{
+	struct loop *l = arg;
+
+	return bus_reboot(&l->bus, e);
+}
+
+/* What became of the last update, once. */
+static void say_news(struct agent *a)
+{
+	const struct machine_settle s = a->news;
+	char field[128];
+	const char *fields[] = { field, NULL };
+
+	a->news.news = MACHINE_NEWS_NONE;
+	(void)snprintf(field, sizeof(field), "PROA_VERSION=%s", s.version);
+	if (s.news == MACHINE_NEWS_GOOD)
+		log_event(LOG_NOTICE, MSG_BLESSED, fields, "%s is healthy and stays", s.version);
+	else if (s.news == MACHINE_NEWS_FELL_BACK)
+		log_event(LOG_WARNING, MSG_FALLBACK, fields,
+			  "%s did not stay: this host fell back (proactl history)", s.version);
+}
+
+static void run_verb(struct loop *l)
+{
+	const char *verb = agent_verb_name(l->bus.verb);
+	struct err e = ERR_INIT;
+	int r;
+
+	if (!l->bus.peer)
+		log_event(LOG_INFO, MSG_STATE, NULL, "%s: begins", verb);
+	r = bus_run(&l->bus, &e);
+	say_news(l->bus.agent);
+	if (l->bus.peer) /* who asked is told, and nobody else is there */
+		return;
+	if (r < 0)
+		log_err(&e, verb);
+	else
+		log_event(LOG_INFO, MSG_STATE, NULL, "%s: ended", verb);
+}
+
+/* Runs until it shall end or (service) nothing was asked for a while. */
+static int serve(struct loop *l, bool service)
+{
+	while (!ending(l)) {
+		int r;
+
+		if (l->bus.verb != AGENT_NONE) {
+			run_verb(l);
+			continue;
+		}
+		r = sd_event_run(l->event, service ? LOOP_IDLE_S * 1000000ull : UINT64_MAX);
+		if (r < 0)
+			return r;
+		if (r == 0 && service && bus_leave(&l->bus))
+			return 0;
+	}
+	return 0;
+}
+
+static int add_signals(struct loop *l)
+{
+	sigset_t set;
+	int r;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -1;
+	r = sd_event_add_signal(l->event, NULL, SIGTERM, on_signal, l);
+	return r < 0 ? r : sd_event_add_signal(l->event, NULL, SIGINT, on_signal, l);
+}
+
+int loop_run(struct agent *a, int fd, struct err *e)
+{
+	struct loop l = { .stop = false };
+	struct err settle = ERR_INIT;
+	int r = sd_event_default(&l.event);
+
+	if (r >= 0)
+		r = add_signals(&l);
+	if (r < 0)
+		return err_set(e, ERR_HOST, -r, "cannot make an event loop: %s", strerror(-r));
+	a->wait = loop_wait;
+	a->pump = loop_pump;
+	a->progress = loop_progress;
+	a->note = loop_note;
+	a->changed = loop_changed;
+	a->reboot = loop_reboot;
+	/* cppcheck-suppress autoVariables ; a serves nobody after this function */
+	a->arg = &l;
+	r = bus_open(&l.bus, a, l.event, fd, e);
+	if (r == 0) {
+		/* a host that cannot be opened is said to whoever asks, not by dying */
+		if (fd < 0 && agent_open(a, &settle) < 0)
+			log_err(&settle, "this host");
+		say_news(a);
+		(void)sd_notify(0, "READY=1\nSTATUS=waiting");
+		r = serve(&l, fd < 0);
+		(void)sd_notify(0, "STOPPING=1");
+		if (r < 0)
+			r = err_set(e, ERR_HOST, -r, "event loop: %s", strerror(-r));
+	}
+	bus_close(&l.bus);
+	(void)sd_event_unref(l.event);
+	return r;
+}
+
+int loop_settle(struct agent *a, struct err *e)
+{
+	int r = agent_open(a, e);
+
+	if (r == 0)
+		say_news(a);
+	return r;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATER_AGENT_REPORT_H
+#define UPDATER_AGENT_REPORT_H
+
+#include "base/err.h"
+#include "base/json.h"
+#include "updater/agent/host.h"
+#include "updater/agent/machine.h"
+#include "updater/record/record.h"
+#include "updater/release/decide.h"
+
+/* What people and programs see, as JSON with stable names (docs/interface.md). Reads nothing. */
+
+int report_status(const struct host *h, const struct record *rec, const struct machine_facts *f,
+		  json_t **ret, struct err *e) __attribute__((warn_unused_result));
+
+int report_decision(const struct host *h, const struct release_decision *d, json_t **ret,
+		    struct err *e) __attribute__((warn_unused_result));
+
+int report_history(const struct record *rec, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+
+#endif

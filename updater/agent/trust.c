@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "updater/agent/trust.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/sys.h"
+#include "base/version.h"
+#include "updater/agent/fetcher.h"
+
+void trust_done(struct trust *t)
+{
+	tuf_update_free(t->tuf);
+	free(t->offers);
+	memset(t, 0, sizeof(*t));
+}
+
+static int open_store(const struct trust_job *job, struct sys_fd *ret, struct err *e)
+{
+	int fd, r = file_mkdir(job->sys, job->state, "trust", e);
+
+	if (r < 0)
+		return r;
+	fd = job->sys->ops->open(job->sys, job->state, "trust", O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return err_set(e, ERR_HOST, -fd, "cannot open the trust store: %s", strerror(-fd));
+	ret->sys = job->sys;
+	ret->fd = fd;
+	return 0;
+}
+
+static int load(const struct trust_job *job, int store, const struct tuf_request *rq,
+		struct tuf_update *u, struct err *e)
+{
+	AUTO_FREE char *data = NULL;
+	size_t n = 0;
+	struct err inner = ERR_INIT;
+	int r = file_read(job->sys, store, rq->name, rq->max, &data, &n, &inner);
+
+	if (r < 0 && r != -ENOENT && r != -EFBIG)
+		return err_set(e, ERR_HOST, -r, "trust store: %s", inner.text);
+	return tuf_update_answer(u, r == 0, data, n, e);
+}
+
+static int fetch(const struct trust_job *job, const struct tuf_request *rq, struct tuf_update *u,
+		 struct err *e)
+{
+	AUTO_BUF b = BUF_INIT;
+	char path[1024];
+	bool found = false;
+	int r = snprintf(path, sizeof(path), "metadata/%s", rq->name);
+
+	if (r < 0 || (size_t)r >= sizeof(path))
+		return err_set(e, ERR_REFUSED, ENAMETOOLONG, "metadata file name too long");
+	r = fetcher_file(job->fetch, path, rq->max, &b, &found, e);
+	if (r < 0)
+		return r;
+	r = tuf_update_answer(u, found, b.p, b.n, e);
+	return r < 0 ? err_wrap(e, r, "%s", job->url) : 0;
+}
+
+static int save(const struct trust_job *job, int store, const struct tuf_request *rq, struct err *e)
+{
+	return file_replace(job->sys, store, rq->name, rq->data, rq->n, e);
+}
+
+static int drop(const struct trust_job *job, int store, struct err *e)
+{
+	int r = file_remove(job->sys, store, "timestamp.json", e);
+
+	return r < 0 ? r : file_remove(job->sys, store, "snapshot.json", e);
+}
+
+/* Runs the machine until it has what was wanted. */
+static int run(const struct trust_job *job, int store, struct tuf_update *u, struct err *e)
+{
+	for (;;) {
+		struct tuf_request rq;
+		int r = tuf_update_next(u, &rq, e);
+
+		if (r <= 0)
+			return r;
+		switch ((enum tuf_step)r) {
+		case TUF_LOAD:
+			r = load(job, store, &rq, u, e);
+			break;
+		case TUF_FETCH:
+			r = fetch(job, &rq, u, e);
+			break;
+		case TUF_SAVE:
+			r = save(job, store, &rq, e);
+			break;
+		case TUF_DROP:
+			r = drop(job, store, e);
+			break;
+		case TUF_DONE:
+			return 0;
+		}
+		if (r < 0)
+			return r;
+	}
+}
+
+/* The stored root, else the one that came with the image. */
+static int begin(const struct trust_job *job, int store, struct trust *t, struct err *e)
+{
+	AUTO_FREE char *root = NULL;
+	size_t n;
+	struct err inner = ERR_INIT;
+	const struct tuf_limits lim = TUF_LIMITS_DEFAULT;
+	int r = file_read(job->sys, store, "root.json", lim.root, &root, &n, &inner);
+
+	if (r == -ENOENT) {
+		r = file_read(job->sys, AT_FDCWD, job->first_root, lim.root, &root, &n, &inner);
+		if (r == -ENOENT)
+			return err_set(e, ERR_INPUT, ENOENT,
+				       "no trusted root: put the publisher's 1.root.json at %s",
+				       job->first_root);
+	}
+	if (r < 0)
+		return err_set(e, inner.kind, -r, "trusted root: %s", inner.text);
+	return tuf_update_new(root, n, job->now, NULL, &t->tuf, &t->why, e);
+}
+
+/* When a channel holds more than fit, the newest are what matters. */
+static void keep_offer(struct trust *t, const struct release_offer *o)
+{
+	struct release_offer *oldest = &t->offers[0];
+
+	if (t->n_offers < TRUST_OFFERS_MAX) {
+		t->offers[t->n_offers++] = *o;
+		return;
+	}
+	for (size_t i = 1; i < t->n_offers; i++)
+		if (version_compare(t->offers[i].version, oldest->version) < 0)
+			oldest = &t->offers[i];
+	if (version_compare(o->version, oldest->version) > 0)
+		*oldest = *o;
+}
+
+static int take_offer(void *arg, const struct tuf_target *target)
+{
+	struct trust *t = arg;
+	struct release_offer o;
+
+	if (release_offer_parse(target->path, target->custom, &o, NULL) < 0)
+		t->skipped++;
+	else
+		keep_offer(t, &o);
+	return 0;
+}
+
+/*
+ * A release cannot be published later than now: the clock's lower bound. One that says to be of a
+ * time when the metadata that offers it has expired is not believed, lest a slip of the publisher's
+ * calendar stops every host.
+ */
+static int64_t newest_time(const struct trust *t)
+{
+	struct tuf_role_info info;
+	int64_t newest = 0;
+
+	if (tuf_update_role_info(t->tuf, "timestamp", &info, NULL) < 0)
+		return 0;
+	for (size_t i = 0; i < t->n_offers; i++)
+		if (t->offers[i].published > newest && t->offers[i].published < info.expires)
+			newest = t->offers[i].published;
+	return newest;
+}
+
+int trust_refresh(const struct trust_job *job, struct trust *ret, struct err *e)
+{
+	AUTO_SYS_FD store = { .sys = job->sys, .fd = -1 };
+	int r;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->offers = calloc(TRUST_OFFERS_MAX, sizeof(*ret->offers));
+	if (!ret->offers)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	r = open_store(job, &store, e);
+	if (r == 0)
+		r = begin(job, store.fd, ret, e);
+	if (r == 0)
+		r = run(job, store.fd, ret->tuf, e);
+	if (r == 0)
+		r = tuf_update_want_role(ret->tuf, job->channel, e);
+	if (r == 0)
+		r = run(job, store.fd, ret->tuf, e);
+	if (r == 0)
+		r = tuf_update_role_each(ret->tuf, take_offer, ret, e);
+	if (r == 0)
+		ret->newest_time = newest_time(ret);
+	if (r < 0 && ret->tuf)
+		ret->why = tuf_update_reason(ret->tuf);
+	if (r < 0 && ret->why == TUF_REASON_NO_ROLE)
+		return err_set(e, ERR_INPUT, ENOENT,
+			       "the repository has no channel \"%s\" ([Update] Channel=)",
+			       job->channel);
+	return r;
+}
+
+int trust_manifest(const struct trust_job *job, struct trust *t, const struct release_offer *offer,
+		   struct release_manifest *ret, struct err *e)
+{
+	AUTO_SYS_FD store = { .sys = job->sys, .fd = -1 };
+	AUTO_BUF b = BUF_INIT;
+	AUTO_BUF path = BUF_INIT;
+	struct tuf_target target;
+	struct release_manifest m;
+	bool found = false;
+	int r = open_store(job, &store, e);
+
+	if (r == 0)
+		r = tuf_update_want_target(t->tuf, offer->path, e);
+	if (r == 0)
+		r = run(job, store.fd, t->tuf, e);
+	if (r == 0)
+		r = tuf_update_target(t->tuf, &target, e);
+	if (r == 0)
+		r = buf_addf(&path, e, "targets/");
+	if (r == 0)
+		r = tuf_target_remote(&target, tuf_update_consistent(t->tuf), &path, e);
+	if (r == 0)
+		r = fetcher_file(job->fetch, path.p, RELEASE_MANIFEST_MAX, &b, &found, e);
+	if (r < 0)
+		return r;
+	if (!found)
+		return err_set(e, ERR_RETRY, ENOENT, "%s: the server does not have it", path.p);
+	r = tuf_target_check(&target, b.p, b.n, &t->why, e);
+	if (r == 0)
+		r = release_manifest_parse(b.p, b.n, offer->path, &m, e);
+	if (r < 0)
+		return r;
+	if (strcmp(m.version, offer->version) != 0 || strcmp(m.image, offer->image) != 0 ||
+	    strcmp(m.arch, offer->arch) != 0)
+		return err_set(e, ERR_REFUSED, EBADMSG,
+			       "%s: the manifest is of %s %s for %s, which is not what the channel "
+			       "offers",
+			       offer->path, m.image, m.version, m.arch);
+	*ret = m;
+	return 0;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATER_AGENT_TRUST_H
+#define UPDATER_AGENT_TRUST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "updater/release/manifest.h"
+#include "updater/release/offer.h"
+#include "updater/tuf/reason.h"
+#include "updater/tuf/update.h"
+
+struct sys;
+struct fetcher;
+
+/*
+ * What the publisher's signatures vouch for: drives TUF (updater/tuf) with files from the fetcher
+ * and the trust store, the directory "trust" in the state directory, where metadata lies byte for
+ * byte as received.
+ */
+#define TRUST_OFFERS_MAX 512 /* of more, the newest */
+
+struct trust {
+	struct tuf_update *tuf;
+	struct release_offer *offers; /* what the channel offers, verified */
+	size_t n_offers, skipped;     /* skipped: of a form this Proa does not know */
+	int64_t newest_time;          /* of what was verified; 0: none */
+	enum tuf_reason why;          /* after a failure */
+};
+
+void trust_done(struct trust *t);
+#define AUTO_TRUST __attribute__((cleanup(trust_done))) struct trust
+
+struct trust_job {
+	struct sys *sys;
+	int state;              /* directory descriptor */
+	const char *first_root; /* path of the root that came with the image */
+	const char *channel;
+	int64_t now;
+	const char *url; /* of the repository, for sentences */
+	struct fetcher *fetch;
+};
+
+/*
+ * A whole refresh and the channel's offers. On failure everything verified before it is kept in
+ * the store and ret->why says which check refused; *ret must be given to trust_done() either way.
+ * ERR_REFUSED for metadata that must not be trusted, ERR_RETRY for a network that fails.
+ */
+int trust_refresh(const struct trust_job *job, struct trust *ret, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* The manifest that an offer of t stands for, fetched and verified through t. */
+int trust_manifest(const struct trust_job *job, struct trust *t, const struct release_offer *offer,
+		   struct release_manifest *ret, struct err *e) __attribute__((warn_unused_result));
+
+#endif

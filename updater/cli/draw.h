@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATER_CLI_DRAW_H
+#define UPDATER_CLI_DRAW_H
+
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/json.h"
+
+/*
+ * JSON of org.proa.Host1 -> what a person reads: plain text in 80 columns, the state in the first
+ * two lines, and with every line that asks for something the command that does it. Pure; now is in
+ * seconds. All append to out. A member that is missing is drawn as "?", never an error.
+ */
+int draw_status(const json_t *status, int64_t now, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
+int draw_why(const json_t *why, int64_t now, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
+int draw_check(const json_t *decision, int64_t now, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
+/* id 0: all of it, a line or two each; else that event in full (-ENOENT, INPUT). */
+int draw_history(const json_t *events, uint64_t id, int64_t now, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
+/* What Stage and Apply did, one line each. */
+int draw_staged(const json_t *result, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
+int draw_applied(const json_t *result, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "base/num.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "updater/cli/draw.h"
+#include "updater/cli/link.h"
+
+/* Exit statuses, proactl(1). */
+enum { DONE = 0, FAILED = 1, USAGE = 2, NOTHING = 3, WAITING = 4 };
+
+struct cli {
+	struct link_options link_options;
+	bool json, reboot, unattended;
+	bool quiet; /* the answers are printed together at the end */
+	const char *reason;
+	struct link *link;
+	struct progress bar;
+	char phase[16];
+};
+
+static void usage(FILE *to)
+{
+	(void)fputs("Usage: proactl [OPTIONS] VERB\n"
+		    "\n"
+		    "  status             what runs, what is in the two slots, what boots next\n"
+		    "  check              look for a newer release, change nothing\n"
+		    "  stage              fetch it, write it to the other slot, prove it\n"
+		    "  apply              make what is staged boot next\n"
+		    "  update             stage and apply [--reboot] [--unattended]\n"
+		    "  reboot             reboot into what boots next\n"
+		    "  why                which release this host should run, and what stands in "
+		    "the way\n"
+		    "  rollback           back to the release before [--reason TEXT]\n"
+		    "  forgive VERSION    let a release that failed here be tried again\n"
+		    "  history [ID]       what happened here, and why\n"
+		    "\n"
+		    "  --direct           without the system bus: start proad as a child (root)\n"
+		    "  --config FILE      with --direct: instead of proa.conf(5)\n"
+		    "  --json             print the answer as JSON\n"
+		    "  --reboot           update: reboot when it is applied\n"
+		    "  --unattended       update: reboot only if [Update] Reboot= says so\n"
+		    "  --reason TEXT      rollback: for the history\n"
+		    "  --help, --version\n"
+		    "\n"
+		    "Exit status: 0 done, 1 failed, 2 usage, 3 nothing to do, 4 waiting.\n"
+		    "Example: proactl update --reboot\n",
+		    to);
+}
+
+/* What proad's phases are called on the screen; a phase that is not drawn has none. */
+static const char *phase_label(const char *phase)
+{
+	static const char *const labels[][2] = {
+		{ "uki", "kernel" },    { "scan", "looking" }, { "write", "writing" },
+		{ "prove", "proving" }, { "esp", "applying" },
+	};
+
+	for (size_t i = 0; i < sizeof(labels) / sizeof(labels[0]); i++)
+		if (strcmp(phase, labels[i][0]) == 0)
+			return labels[i][1];
+	return NULL;
+}
+
+static void on_progress(void *arg, const char *verb, const char *phase, uint64_t done,
+			uint64_t total)
+{
+	struct cli *c = arg;
+	const char *label = phase_label(phase);
+	uint64_t now = clock_mono_ms();
+
+	(void)verb;
+	if (!label || c->json)
+		return;
+	if (strcmp(c->phase, phase) != 0) {
+		progress_end(&c->bar);
+		progress_begin(&c->bar, stderr, label, total, now);
+		(void)snprintf(c->phase, sizeof(c->phase), "%s", phase);
+	}
+	progress_set(&c->bar, done, now);
+}
+
+static void end_progress(struct cli *c)
+{
+	if (c->phase[0])
+		progress_end(&c->bar);
+	c->phase[0] = '\0';
+}
+
+static void on_note(void *arg, const char *text)
+{
+	struct cli *c = arg;
+	char clean[512];
+
+	end_progress(c);
+	(void)fprintf(stderr, "proactl: %s\n",
+		      text_clean(text, strlen(text), clean, sizeof(clean)));
+}
+
+static int fail(struct cli *c, const struct err *e)
+{
+	char clean[sizeof(e->text)];
+
+	end_progress(c);
+	(void)fprintf(stderr, "proactl: %s\n",
+		      text_clean(e->text, strlen(e->text), clean, sizeof(clean)));
+	return FAILED;
+}
+
+static int call(struct cli *c, const char *method, const char *arg, json_t **ret, struct err *e)
+{
+	int r = link_call(c->link, method, arg, ret, e);
+
+	end_progress(c);
+	return r;
+}
+
+static int print_json(struct cli *c, const json_t *j)
+{
+	AUTO_BUF b = BUF_INIT;
+	struct err e = ERR_INIT;
+
+	if (json_write(j, true, &b, &e) < 0)
+		return fail(c, &e);
+	(void)printf("%s\n", b.p);
+	return DONE;
+}
+
+typedef int (*draw_fn)(const json_t *j, int64_t now, struct buf *out, struct err *e);
+
+static int show(struct cli *c, const json_t *j, draw_fn draw)
+{
+	AUTO_BUF b = BUF_INIT;
+	struct err e = ERR_INIT;
+
+	if (c->quiet)
+		return DONE;
+	if (c->json)
+		return print_json(c, j);
+	if (draw(j, time(NULL), &b, &e) < 0)
+		return fail(c, &e);
+	(void)fputs(b.p ? b.p : "", stdout);
+	(void)fflush(stdout);
+	return DONE;
+}
+
+static bool verdict_is(const json_t *j, const char *v)
+{
+	const char *s = json_string_value(json_object_get(j, "verdict"));
+
+	return s && strcmp(s, v) == 0;
+}
+
+/* 3 when there is nothing, 4 when something waits, 0 when there is work. */
+static int verdict_status(const json_t *j)
+{
+	if (verdict_is(j, "update"))
+		return DONE;
+	return verdict_is(j, "blocked") ? WAITING : NOTHING;
+}
+
+static int verb_status(struct cli *c, const char *arg)
+{
+	AUTO_JSON *j = NULL;
+	struct err e = ERR_INIT;
+
+	(void)arg;
+	if (call(c, "Describe", NULL, &j, &e) < 0)
+		return fail(c, &e);
+	return show(c, j, draw_status);
+}
+
+static int verb_why(struct cli *c, const char *arg)
+{
+	AUTO_JSON *j = NULL;
+	struct err e = ERR_INIT;
+
+	(void)arg;
+	if (call(c, "Why", NULL, &j, &e) < 0)
+		return fail(c, &e);
+	return show(c, j, draw_why);
+}
+
+static int verb_check(struct cli *c, const char *arg)
+{
+	AUTO_JSON *j = NULL;
+	struct err e = ERR_INIT;
+	int r;
+
+	(void)arg;
+	if (call(c, "Check", NULL, &j, &e) < 0)
+		return fail(c, &e);
+	r = show(c, j, draw_check);
+	return r == DONE ? verdict_status(j) : r;
+}
+
+static int draw_stage_result(const json_t *j, int64_t now, struct buf *out, struct err *e)
+{
+	if (verdict_is(j, "update"))
+		return draw_staged(j, out, e);
+	return draw_check(j, now, out, e);
+}
+
+static int draw_apply_result(const json_t *j, int64_t now, struct buf *out, struct err *e)
+{
+	(void)now;
+	return draw_applied(j, out, e);
+}
+
+/* One answer, printed; *ret is for the caller to look at. Returns an exit status. */
+static int stage(struct cli *c, json_t **ret)
+{
+	struct err e = ERR_INIT;
+	int r;
+
+	if (call(c, "Stage", NULL, ret, &e) < 0)
+		return fail(c, &e);
+	r = show(c, *ret, draw_stage_result);
+	if (r == DONE && verdict_is(*ret, "update"))
+		return json_is_true(json_object_get(*ret, "nothing")) ? NOTHING : DONE;
+	return r == DONE ? verdict_status(*ret) : r;
+}
+
+static int verb_stage(struct cli *c, const char *arg)
+{
+	AUTO_JSON *j = NULL;
+
+	(void)arg;
+	return stage(c, &j);
+}
+
+static int apply(struct cli *c, json_t **ret)
+{
+	struct err e = ERR_INIT;
+	int r;
+
+	if (call(c, "Apply", NULL, ret, &e) < 0)
+		return fail(c, &e);
+	r = show(c, *ret, draw_apply_result);
+	return r == DONE && json_is_true(json_object_get(*ret, "nothing")) ? NOTHING : r;
+}
+
+static int verb_apply(struct cli *c, const char *arg)
+{
+	AUTO_JSON *j = NULL;
+
+	(void)arg;
+	return apply(c, &j);
+}
+
+static int verb_reboot(struct cli *c, const char *arg)
+{
+	AUTO_JSON *j = NULL;
+	struct err e = ERR_INIT;
+
+	(void)arg;
+	if (call(c, "Reboot", NULL, &j, &e) < 0)
+		return fail(c, &e);
+	return DONE;
+}
+
+/* What stands in the record is asked for once more: the policy of this host. */
+static int reboots_itself(struct cli *c, bool *ret, struct err *e)
+{
+	AUTO_JSON *j = NULL;
+	const char *reboot;
+	int r = call(c, "Describe", NULL, &j, e);
+
+	if (r < 0)
+		return r;
+	reboot = json_string_value(json_object_get(j, "reboot"));
+	*ret = reboot && strcmp(reboot, "immediate") == 0;
+	return 0;
+}
+
+/* With --json one object: what Stage and Apply answered. */
+static int print_update(struct cli *c, json_t *staged, json_t *applied)
+{
+	AUTO_JSON *o = json_object();
+	struct err e = ERR_INIT;
+	int r = o ? json_put(o, "stage", json_incref(staged), &e) : -1;
+
+	if (r == 0)
+		r = json_put(o, "apply", applied ? json_incref(applied) : json_null(), &e);
+	return r < 0 ? fail(c, &e) : print_json(c, o);
+}
+
+static int verb_update(struct cli *c, const char *arg)
+{
+	AUTO_JSON *staged = NULL;
+	AUTO_JSON *applied = NULL;
+	bool json = c->json, reboot = c->reboot;
+	struct err e = ERR_INIT;
+	int r;
+
+	c->quiet = json;
+	r = stage(c, &staged);
+	if (r == FAILED)
+		return r;
+	/* what is staged is applied only while the channel says that this host should run it */
+	if (verdict_is(staged, "update")) {
+		r = apply(c, &applied);
+		if (r == FAILED)
+			return r;
+	}
+	if (json && print_update(c, staged, applied) != DONE)
+		return FAILED;
+	if (!applied)
+		return r;
+	if (!reboot && c->unattended && reboots_itself(c, &reboot, &e) < 0)
+		return fail(c, &e);
+	return reboot ? verb_reboot(c, arg) : r;
+}
+
+static const char *clean_member(const json_t *j, const char *key, char *out, size_t cap)
+{
+	const char *s = json_string_value(json_object_get(j, key));
+
+	return text_clean(s && s[0] ? s : "?", s && s[0] ? strlen(s) : 1, out, cap);
+}
+
+static int verb_rollback(struct cli *c, const char *arg)
+{
+	AUTO_JSON *j = NULL;
+	struct err e = ERR_INIT;
+	char next[128], gone[128];
+	bool reboot;
+
+	(void)arg;
+	if (call(c, "Rollback", c->reason ? c->reason : "", &j, &e) < 0)
+		return fail(c, &e);
+	if (c->json)
+		return print_json(c, j);
+	reboot = json_is_true(json_object_get(j, "reboot_needed"));
+	(void)clean_member(j, "version", gone, sizeof(gone));
+	(void)printf("%s boots next%s.\n%s will not be tried again here (proactl forgive %s).\n",
+		     clean_member(j, "next", next, sizeof(next)), reboot ? ": proactl reboot" : "",
+		     gone, gone);
+	return DONE;
+}
+
+static int verb_forgive(struct cli *c, const char *arg)
+{
+	AUTO_JSON *j = NULL;
+	struct err e = ERR_INIT;
+
+	if (call(c, "Forgive", arg, &j, &e) < 0)
+		return fail(c, &e);
+	if (c->json)
+		return print_json(c, j);
+	(void)printf("%s may be tried here again\n", arg);
+	return DONE;
+}
+
+static int verb_history(struct cli *c, const char *arg)
+{
+	AUTO_JSON *j = NULL;
+	AUTO_BUF b = BUF_INIT;
+	struct err e = ERR_INIT;
+	uint64_t id = 0;
+
+	if (arg && num_parse(arg, strlen(arg), 1, INT64_MAX, "history ID", &id, &e) < 0) {
+		(void)fail(c, &e);
+		return USAGE;
+	}
+	if (call(c, "GetHistory", NULL, &j, &e) < 0)
+		return fail(c, &e);
+	if (c->json)
+		return print_json(c, j);
+	if (draw_history(j, id, time(NULL), &b, &e) < 0)
+		return fail(c, &e);
+	(void)fputs(b.p ? b.p : "", stdout);
+	return DONE;
+}
+
+static const struct verb {
+	const char *name;
+	int (*run)(struct cli *c, const char *arg);
+	int min_args, max_args;
+} verbs[] = {
+	{ "status", verb_status, 0, 0 },   { "check", verb_check, 0, 0 },
+	{ "stage", verb_stage, 0, 0 },     { "apply", verb_apply, 0, 0 },
+	{ "update", verb_update, 0, 0 },   { "reboot", verb_reboot, 0, 0 },
+	{ "why", verb_why, 0, 0 },         { "rollback", verb_rollback, 0, 0 },
+	{ "forgive", verb_forgive, 1, 1 }, { "history", verb_history, 0, 1 },
+};
+
+static const struct verb *find_verb(const char *name)
+{
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (strcmp(name, verbs[i].name) == 0)
+			return &verbs[i];
+	return NULL;
+}
+
+/* -1: go on; else the exit status. */
+static int parse(int argc, char **argv, struct cli *c)
+{
+	static const struct option longs[] = {
+		{ "direct", no_argument, NULL, 'd' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "reboot", no_argument, NULL, 'r' },
+		{ "unattended", no_argument, NULL, 'u' },
+		{ "reason", required_argument, NULL, 'R' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int o;
+
+	while ((o = getopt_long(argc, argv, "h", longs, NULL)) >= 0) {
+		switch (o) {
+		case 'd':
+			c->link_options.direct = true;
+			break;
+		case 'c':
+			c->link_options.config = optarg;
+			break;
+		case 'j':
+			c->json = true;
+			break;
+		case 'r':
+			c->reboot = true;
+			break;
+		case 'u':
+			c->unattended = true;
+			break;
+		case 'R':
+			c->reason = optarg;
+			break;
+		case 'h':
+			usage(stdout);
+			return DONE;
+		case 'V':
+			puts("proactl " PROA_VERSION);
+			return DONE;
+		default:
+			(void)fputs("proactl: see proactl --help\n", stderr);
+			return USAGE;
+		}
+	}
+	return -1;
+}
+
+static const struct verb *parse_verb(int argc, char **argv, const struct cli *c)
+{
+	const struct verb *v = optind < argc ? find_verb(argv[optind]) : NULL;
+	int args = argc - optind - 1;
+
+	if (optind >= argc)
+		(void)fputs("proactl: which verb? status, check, update, ... (proactl --help)\n",
+			    stderr);
+	else if (!v)
+		(void)fprintf(stderr, "proactl: no verb '%s' (proactl --help)\n", argv[optind]);
+	else if (args < v->min_args || args > v->max_args)
+		(void)fprintf(stderr, "proactl: %s takes %s (proactl --help)\n", v->name,
+			      v->max_args == 0 ? "no argument" : "one argument");
+	else if (c->link_options.config && !c->link_options.direct)
+		(void)fputs("proactl: --config goes with --direct\n", stderr);
+	else
+		return v;
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	struct cli c = { .json = false };
+	const struct verb *v;
+	struct err e = ERR_INIT;
+	int r = parse(argc, argv, &c);
+
+	if (r >= 0)
+		return r;
+	v = parse_verb(argc, argv, &c);
+	if (!v)
+		return USAGE;
+	c.link_options.progress = on_progress;
+	c.link_options.note = on_note;
+	c.link_options.arg = &c;
+	if (link_new(&c.link_options, &c.link, &e) < 0)
+		return fail(&c, &e);
+	r = v->run(&c, optind + 1 < argc ? argv[optind + 1] : NULL);
+	link_free(c.link);
+	return r;
+}

@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* proa-health: runs the health checks of this boot and leaves a release that does not pass them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/conf.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "base/progress.h"
+#include "base/spawn.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "bootctl/loader_vars.h"
+#include "bootctl/uki.h"
+#include "updater/health/fall_back.h"
+#include "updater/health/run.h"
+
+enum { HEALTHY = 0, FALLS_BACK = 1, STAYS = 2, EXIT_USAGE = 2 };
+enum { DEADLINE_DEFAULT_S = 300, DEADLINE_MAX_S = 1200, ALARM_S = 60 };
+
+struct options {
+	const char *root, *deadline, *esp, *state, *efivars;
+	bool dry_run, after_failure;
+};
+
+struct health {
+	struct options opt;
+	struct sys *sys;
+	struct conf *conf;
+	uint64_t deadline_s;
+	char esp[PATH_MAX], state[PATH_MAX], efivars[PATH_MAX]; /* empty: the host's own */
+	char version[RECORD_VERSION_MAX];                       /* of the os-release that runs */
+	char boot_id[RECORD_BOOT_ID_MAX];
+};
+
+static const char usage[] =
+	"Usage: proa-health [OPTION...]\n"
+	"\n"
+	"Runs the checks in required.d and wanted.d of /usr/lib/proa/health and /etc/proa/health.\n"
+	"When a required one fails and this boot's release is still being assessed: records why,\n"
+	"marks its boot entry bad and reboots into the other release.\n"
+	"\n"
+	"      --deadline SECONDS  for all checks together, 1 s to 20 min (default [Health]\n"
+	"                          Deadline= of proa.conf, else 300)\n"
+	"      --root DIR          checks, configuration, state, ESP and EFI variables below DIR;\n"
+	"                          never reboots\n"
+	"      --state DIR         the record of this host (default /var/lib/proa)\n"
+	"      --esp DIR           where the ESP is mounted (default /efi, /boot/efi or /boot)\n"
+	"      --efivars DIR       where EFI variables are\n"
+	"      --dry-run           run the checks, change nothing, say what would be done\n"
+	"      --after-failure     for proa-health-stuck.service: proa-health itself died or was\n"
+	"                          never reached; run no check, count that as failure\n"
+	"  -h, --help\n"
+	"      --version\n"
+	"\n"
+	"Exit status: 0 healthy; 1 not healthy, another release boots next; 2 wrong usage, or not\n"
+	"healthy and the host stays up with what it runs.\n"
+	"Example: proa-health --dry-run\n";
+
+/* ---- what to work on ---- */
+
+static void conf_path(struct health *h, const char *key, char out[PATH_MAX])
+{
+	struct err e = ERR_INIT;
+	const char *s = NULL;
+
+	out[0] = '\0';
+	if (!h->conf)
+		return;
+	if (conf_str(h->conf, "Host", key, NULL, &s, &e) < 0)
+		log_err(&e, "configuration");
+	else if (s && strcmp(s, "auto") != 0)
+		(void)snprintf(out, PATH_MAX, "%s", s);
+}
+
+/* An option; else the configuration; else def below the root; else the host's own. */
+static void choose(struct health *h, const char *option, const char *key, const char *def,
+		   char out[PATH_MAX])
+{
+	if (option) {
+		(void)snprintf(out, PATH_MAX, "%s", option);
+		return;
+	}
+	conf_path(h, key, out);
+	if (!out[0] && h->opt.root[0])
+		(void)snprintf(out, PATH_MAX, "%s%s", h->opt.root, def);
+}
+
+/* Wrong configuration must not decide over a release: it is reported, and defaults hold. */
+static void load_conf(struct health *h)
+{
+	struct err e = ERR_INIT;
+	uint64_t s;
+
+	if (conf_load(h->opt.root, "proa", &h->conf, &e) < 0) {
+		h->conf = NULL;
+		log_err(&e, "configuration");
+		return;
+	}
+	if (h->opt.deadline)
+		return;
+	if (conf_seconds(h->conf, "Health", "Deadline", DEADLINE_DEFAULT_S, &s, &e) < 0)
+		log_err(&e, "configuration");
+	else if (s < 1 || s > DEADLINE_MAX_S)
+		log_event(LOG_ERR, NULL, NULL,
+			  "proa.conf: [Health] Deadline= must be 1 s to 20 min; %d s is used",
+			  DEADLINE_DEFAULT_S);
+	else
+		h->deadline_s = s;
+}
+
+static void read_boot_id(struct health *h)
+{
+	AUTO_FREE char *text = NULL;
+	size_t n, k = 0;
+
+	if (file_read(h->sys, AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &text, &n, NULL) < 0)
+		return;
+	for (size_t i = 0; i < n && k + 1 < sizeof(h->boot_id); i++)
+		if (text[i] != '-' && text[i] != '\n')
+			h->boot_id[k++] = text[i];
+	h->boot_id[k] = '\0';
+}
+
+static void read_version(struct health *h)
+{
+	AUTO_FREE char *text = NULL;
+	AUTO_FREE struct uki *os = calloc(1, sizeof(*os));
+	char path[PATH_MAX];
+	size_t n;
+
+	(void)snprintf(path, sizeof(path), "%s/usr/lib/os-release", h->opt.root);
+	if (os && file_read(h->sys, AT_FDCWD, path, UKI_OSREL_MAX, &text, &n, NULL) == 0 &&
+	    uki_parse_osrel(text, n, os, NULL) == 0)
+		(void)snprintf(h->version, sizeof(h->version), "%.64s", os->version);
+}
+
+/* ---- the checks ---- */
+
+static void log_line(int priority, const char *name, const char *p, size_t n)
+{
+	char line[512];
+
+	log_event(priority, NULL, NULL, "%s: %s", name, text_clean(p, n, line, sizeof(line)));
+}
+
+static void on_ended(void *arg, const struct health_check *c, const char *output, size_t n)
+{
+	int priority = c->end == HEALTH_PASSED ? LOG_INFO : c->required ? LOG_ERR : LOG_WARNING;
+	char reason[RECORD_TEXT_MAX];
+
+	(void)arg;
+	for (size_t at = 0; at < n;) {
+		const char *nl = memchr(output + at, '\n', n - at);
+		size_t k = nl ? (size_t)(nl - (output + at)) : n - at;
+
+		if (k > 0)
+			log_line(priority, c->name, output + at, k);
+		at += k + 1;
+	}
+	health_reason(c, reason, sizeof(reason));
+	log_event(c->end == HEALTH_SKIPPED ? LOG_NOTICE : priority, NULL, NULL, "%s check %s",
+		  c->required ? "required" : "wanted", reason);
+}
+
+/* True when healthy; else `reason` says why not. */
+static bool run_checks(struct health *h, char reason[RECORD_TEXT_MAX])
+{
+	AUTO_FREE struct health_check *check = calloc(HEALTH_CHECKS_MAX, sizeof(*check));
+	struct health_run run = { .root = h->opt.root,
+				  .version = h->version,
+				  .deadline_ms = h->deadline_s * 1000,
+				  .ended = on_ended };
+	uint64_t begin = clock_mono_ms();
+	struct err e = ERR_INIT;
+	size_t n = 0, bad, warnings;
+	char took[32];
+
+	if (!check || health_find(h->opt.root, check, &n, &e) < 0) {
+		(void)snprintf(reason, RECORD_TEXT_MAX, "the health checks cannot be read: %.300s",
+			       check ? e.text : "out of memory");
+		return false;
+	}
+	health_run(&run, check, n);
+	bad = health_failure(check, n);
+	if (bad < n) {
+		health_reason(&check[bad], reason, RECORD_TEXT_MAX);
+		return false;
+	}
+	warnings = health_warnings(check, n);
+	(void)text_duration((clock_mono_ms() - begin) / 1000, took, sizeof(took));
+	log_event(warnings ? LOG_WARNING : LOG_INFO, MSG_HEALTH, NULL,
+		  "healthy: %zu of %zu checks passed in %s%s", n - warnings, n, took,
+		  warnings ? "; the rest are only wanted" : "");
+	return true;
+}
+
+/* ---- not healthy ---- */
+
+static void note_failure(struct health *h, const struct health_boot *b, const char *reason,
+			 bool failed)
+{
+	const struct esp_entry *run = b->running < b->n_entries ? &b->entries[b->running] : NULL;
+	struct health_failure_note f = { .version = h->version,
+					 .reason = reason,
+					 .boot_id = h->boot_id,
+					 .now = (int64_t)time(NULL),
+					 .failed = failed };
+	const char *state = h->state[0] ? h->state : "/var/lib/proa";
+	char version[RECORD_VERSION_MAX];
+	struct err e = ERR_INIT;
+
+	if (run && run->uki.version[0]) {
+		(void)snprintf(version, sizeof(version), "%.64s", run->uki.version);
+		f.version = version;
+	}
+	if (run && run->uki.has_usrhash)
+		f.root = run->uki.usrhash;
+	if (!f.version[0])
+		f.version = "unknown";
+	/* going back matters more than remembering it: the bad entry itself stays as a witness */
+	if (health_record(h->sys, state, &f, &e) < 0)
+		log_err(&e, "the failure could not be recorded");
+}
+
+static void reboot_host(const struct health *h)
+{
+	static const char *const gently[] = { "systemctl", "--no-block", "reboot", NULL };
+	static const char *const hard[] = { "systemctl", "--force", "reboot", NULL };
+	struct err e = ERR_INIT;
+
+	if (h->opt.root[0])
+		return;
+	if (spawn_check(gently, &e) == 0)
+		return;
+	log_err(&e, "reboot");
+	if (spawn_check(hard, &e) < 0)
+		log_err(&e, "reboot");
+}
+
+static int stay(const char *reason, enum health_verdict v, const struct err *e)
+{
+	log_event(LOG_ERR, MSG_HEALTH, NULL, "not healthy (%s); the host stays up: %s", reason,
+		  e ? e->text : health_verdict_text(v));
+	return STAYS;
+}
+
+static int say_dry(const struct health_boot *b, const char *reason, enum health_verdict v)
+{
+	if (v != HEALTH_FALL_BACK)
+		return stay(reason, v, NULL);
+	log_event(LOG_ERR, MSG_HEALTH, NULL,
+		  "not healthy (%s); without --dry-run %s would be marked bad, and the host would "
+		  "reboot into %s",
+		  reason, b->entries[b->running].name.file, b->entries[b->other].name.file);
+	return FALLS_BACK;
+}
+
+/* Each step is durable before the next: record, boot entry, reboot. */
+static int fall_back(struct health *h, struct health_boot *b, const char *reason)
+{
+	enum health_verdict v = health_verdict(b->entries, b->n_entries, b->running, b->other);
+	struct err e = ERR_INIT;
+
+	if (h->opt.dry_run)
+		return say_dry(b, reason, v);
+	note_failure(h, b, reason, v == HEALTH_FALL_BACK);
+	if (v != HEALTH_FALL_BACK)
+		return stay(reason, v, NULL);
+	/* a condemnation that fails leaves the counter, which brings the fallback a little later */
+	if (health_condemn(b, &v, &e) < 0)
+		log_err(&e, "the boot entry could not be marked bad");
+	if (v != HEALTH_FALL_BACK)
+		return stay(reason, v, NULL);
+	log_event(LOG_CRIT, MSG_FALLBACK, NULL,
+		  "not healthy (%s); its boot entry is marked bad, %s", reason,
+		  h->opt.root[0] ? "the other release boots next"
+				 : "rebooting into the other release");
+	reboot_host(h);
+	return FALLS_BACK;
+}
+
+static int unhealthy(struct health *h, const char *reason)
+{
+	CLEANUP(health_boot_done)
+	struct health_boot b = { .esp = -1, .efivars = -1 };
+	struct err e = ERR_INIT;
+
+	if (health_boot_read(h->sys, h->esp[0] ? h->esp : NULL, h->efivars[0] ? h->efivars : NULL,
+			     &b, &e) < 0) {
+		if (!h->opt.dry_run)
+			note_failure(h, &b, reason, false);
+		return stay(reason, HEALTH_STAY_UNKNOWN, &e);
+	}
+	return fall_back(h, &b, reason);
+}
+
+/*
+ * As proa-health-stuck.service: proa-health did not end by itself, or its job waited in vain.
+ * systemd says which in MONITOR_SERVICE_RESULT, systemd.exec(5).
+ */
+static int after_failure(struct health *h)
+{
+	const char *result = getenv("MONITOR_SERVICE_RESULT");
+	char reason[RECORD_TEXT_MAX] = "the boot did not get as far as its health checks in time";
+
+	if (result && strcmp(result, "exit-code") == 0) {
+		log_event(LOG_INFO, NULL, NULL, "proa-health has decided already");
+		return HEALTHY;
+	}
+	if (result)
+		(void)snprintf(reason, sizeof(reason), "proa-health did not end by itself: %.64s",
+			       result);
+	return unhealthy(h, reason);
+}
+
+/* ---- options ---- */
+
+enum option_id {
+	OPT_ROOT = 256,
+	OPT_DEADLINE,
+	OPT_ESP,
+	OPT_STATE,
+	OPT_EFIVARS,
+	OPT_DRY,
+	OPT_AFTER,
+	OPT_VERSION,
+};
+
+static const struct option longs[] = {
+	{ "root", required_argument, NULL, OPT_ROOT },
+	{ "deadline", required_argument, NULL, OPT_DEADLINE },
+	{ "esp", required_argument, NULL, OPT_ESP },
+	{ "state", required_argument, NULL, OPT_STATE },
+	{ "efivars", required_argument, NULL, OPT_EFIVARS },
+	{ "dry-run", no_argument, NULL, OPT_DRY },
+	{ "after-failure", no_argument, NULL, OPT_AFTER },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ 0 },
+};
+
+static void take_option(struct options *o, int opt, const char *arg)
+{
+	switch (opt) {
+	case OPT_ROOT:
+		o->root = strcmp(arg, "/") == 0 ? "" : arg;
+		break;
+	case OPT_DEADLINE:
+		o->deadline = arg;
+		break;
+	case OPT_ESP:
+		o->esp = arg;
+		break;
+	case OPT_STATE:
+		o->state = arg;
+		break;
+	case OPT_EFIVARS:
+		o->efivars = arg;
+		break;
+	case OPT_DRY:
+		o->dry_run = true;
+		break;
+	default:
+		o->after_failure = true;
+		break;
+	}
+}
+
+static int check_options(struct health *h, struct err *e)
+{
+	const char *const paths[] = { h->opt.root, h->opt.esp, h->opt.state, h->opt.efivars };
+	int r;
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+		if (paths[i] && strlen(paths[i]) >= PATH_MAX / 2)
+			return err_set(e, ERR_INPUT, ENAMETOOLONG, "a path is too long");
+	if (h->opt.root[0] && access(h->opt.root, X_OK) < 0)
+		return err_set(e, ERR_INPUT, errno, "--root %s: %s", h->opt.root, strerror(errno));
+	if (!h->opt.deadline)
+		return 0;
+	r = num_parse_seconds(h->opt.deadline, "--deadline", &h->deadline_s, e);
+	if (r == 0 && (h->deadline_s < 1 || h->deadline_s > DEADLINE_MAX_S))
+		return err_set(e, ERR_INPUT, ERANGE, "--deadline must be 1 s to 20 min, not '%s'",
+			       h->opt.deadline);
+	return r;
+}
+
+/* -1: go on; else the exit status. */
+static int parse(int argc, char **argv, struct health *h)
+{
+	struct err e = ERR_INIT;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) >= 0) {
+		switch (c) {
+		case 'h':
+			(void)fputs(usage, stdout);
+			return EXIT_SUCCESS;
+		case OPT_VERSION:
+			(void)puts("proa-health " PROA_VERSION);
+			return EXIT_SUCCESS;
+		case '?':
+			(void)fputs("proa-health: see proa-health --help\n", stderr);
+			return EXIT_USAGE;
+		default:
+			take_option(&h->opt, c, optarg);
+			break;
+		}
+	}
+	if (optind < argc) {
+		(void)fprintf(stderr, "proa-health: what is '%s'? See proa-health --help\n",
+			      argv[optind]);
+		return EXIT_USAGE;
+	}
+	if (check_options(h, &e) < 0) {
+		(void)fprintf(stderr, "proa-health: %s\n", e.text);
+		return EXIT_USAGE;
+	}
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	struct health h = { .opt = { .root = "" },
+			    .sys = sys_linux(),
+			    .deadline_s = DEADLINE_DEFAULT_S };
+	char reason[RECORD_TEXT_MAX];
+	int r = parse(argc, argv, &h);
+
+	if (r >= 0)
+		return r;
+	log_open("proa-health");
+	load_conf(&h);
+	choose(&h, h.opt.esp, "ESP", "/efi", h.esp);
+	choose(&h, h.opt.state, "State", "/var/lib/proa", h.state);
+	choose(&h, h.opt.efivars, "Efivars", EFIVARS_DEFAULT, h.efivars);
+	read_boot_id(&h);
+	read_version(&h);
+	/* should this program itself hang, it dies of SIGALRM and proa-health-stuck.service acts */
+	(void)alarm((unsigned)h.deadline_s + ALARM_S);
+	if (h.opt.after_failure)
+		r = after_failure(&h);
+	else
+		r = run_checks(&h, reason) ? HEALTHY : unhealthy(&h, reason);
+	conf_free(h.conf);
+	return r;
+}

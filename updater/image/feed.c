@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "updater/image/feed.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sys.h"
+
+int image_feed_new(struct image_feed *f, struct err *e)
+{
+	int r = seekable_decoder_new(&f->decoder, e);
+
+	if (r < 0)
+		return r;
+	f->frame = SIZE_MAX;
+	f->packed = malloc(SEEKABLE_PACKED_MAX(SEEKABLE_RAW));
+	f->raw = malloc(SEEKABLE_RAW);
+	if (!f->packed || !f->raw)
+		return err_set(e, ERR_HOST, ENOMEM, "buffers for compressed frames");
+	return 0;
+}
+
+void image_feed_done(struct image_feed *f)
+{
+	seekable_decoder_free(f->decoder);
+	free(f->packed);
+	free(f->raw);
+	free(f->prefix);
+}
+
+int image_feed_begin(struct image_feed *f, const struct image_source *src,
+		     const struct image_frames *frames, const struct image_run *runs, size_t n_runs,
+		     struct err *e)
+{
+	size_t prefix = frames->delta ? frames->delta->prefix_max : 0;
+	int r;
+
+	if (prefix > f->prefix_cap) {
+		uint8_t *p = realloc(f->prefix, prefix);
+
+		if (!p)
+			return err_set(e, ERR_HOST, ENOMEM, "prefix of compressed frames");
+		f->prefix = p;
+		f->prefix_cap = prefix;
+	}
+	f->src = src;
+	f->frames = *frames;
+	f->runs = runs;
+	f->n_runs = n_runs;
+	f->run = 0;
+	f->frame = SIZE_MAX;
+	f->bad = f->lost = false;
+	if (n_runs == 0)
+		return 0;
+	f->at = runs[0].off;
+	r = src->begin(src->arg, runs, n_runs, e);
+	f->lost = r < 0;
+	return r < 0 ? err_wrap(e, r, "%s", src->name ? src->name : "the blob") : 0;
+}
+
+static int fetch(struct image_feed *f, size_t n, struct err *e)
+{
+	int r = f->src->read(f->src->arg, f->packed, n, e);
+
+	if (r < 0) {
+		f->lost = true;
+		return r;
+	}
+	f->at += n;
+	f->fetched += n;
+	return 0;
+}
+
+static int fetch_skip(struct image_feed *f, uint64_t to, struct err *e)
+{
+	while (f->at < to) {
+		uint64_t gap = to - f->at;
+		int r = fetch(f, (size_t)(gap < SEEKABLE_RAW ? gap : SEEKABLE_RAW), e);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/*
+ * Moves the source on to byte `to` of the blob: it lies in this run or a later one. What is left of
+ * a run (its last frames were for a group that failed before it came to them) is read away.
+ */
+static int fetch_seek(struct image_feed *f, uint64_t to, struct err *e)
+{
+	while (f->run < f->n_runs) {
+		const struct image_run *run = &f->runs[f->run];
+		int r;
+
+		if (to < run->off + run->len)
+			break;
+		r = fetch_skip(f, run->off + run->len, e);
+		if (r < 0)
+			return r;
+		if (++f->run < f->n_runs)
+			f->at = f->runs[f->run].off;
+	}
+	if (f->run == f->n_runs || to < f->at)
+		return err_set(e, ERR_BUG, EINVAL, "a frame that is in no run was asked for");
+	return fetch_skip(f, to, e);
+}
+
+static int source_read(struct image_feed *f, unsigned s, uint64_t off, uint8_t *p, size_t n,
+		       struct err *e)
+{
+	const struct verity_area *a = &f->source[s];
+	int r;
+
+	if (n > a->bytes || off > a->bytes - n)
+		return err_set(e, ERR_REFUSED, EBADMSG, "the base ends before byte %llu",
+			       (unsigned long long)(off + n));
+	r = sys_read_full(f->sys, a->fd, p, n, a->offset + off);
+	if (r < 0)
+		return err_set(e, ERR_HOST, -r, "read the base at byte %llu: %s",
+			       (unsigned long long)(a->offset + off), strerror(-r));
+	f->copied += n;
+	return 0;
+}
+
+/* Gathers the prefix of a frame; its length in *ret. */
+static int prefix_load(struct image_feed *f, size_t frame, size_t *ret, struct err *e)
+{
+	const struct image_delta *d = f->frames.delta;
+	size_t n = 0;
+
+	for (size_t i = d ? d->first[frame] : 0; d && i < d->first[frame + 1]; i++) {
+		const struct image_extent *x = &d->extents[i];
+		size_t len = (size_t)x->len * d->unit;
+		int r = source_read(f, x->source, x->off * d->unit, f->prefix + n, len, e);
+
+		if (r < 0)
+			return r;
+		n += len;
+	}
+	*ret = n;
+	return 0;
+}
+
+static size_t frame_bytes(const struct image_feed *f, size_t frame)
+{
+	uint64_t left = f->frames.raw_bytes - (uint64_t)frame * SEEKABLE_RAW;
+
+	return left < SEEKABLE_RAW ? (size_t)left : SEEKABLE_RAW;
+}
+
+/* Fetches a frame and decodes it to `out`. */
+static int frame_decode(struct image_feed *f, size_t frame, uint8_t *out, struct err *e)
+{
+	const uint64_t *packed = f->frames.packed;
+	size_t n = (size_t)(packed[frame + 1] - packed[frame]), prefix = 0;
+	uint64_t copied = f->copied;
+	int r = fetch_seek(f, packed[frame], e);
+
+	if (r >= 0)
+		r = fetch(f, n, e);
+	if (r >= 0)
+		r = prefix_load(f, frame, &prefix, e);
+	f->copied = copied; /* a prefix is looked at, not copied */
+	if (r >= 0)
+		r = seekable_frame_decode_behind(f->decoder,
+						 (struct seekable_prefix){ f->prefix, prefix },
+						 f->packed, n, out, frame_bytes(f, frame), e);
+	return r < 0 ? err_wrap(e, r, "frame %zu (byte %llu of the blob)", frame,
+				(unsigned long long)packed[frame])
+		     : 0;
+}
+
+static int frame_load(struct image_feed *f, size_t frame, struct err *e)
+{
+	int r;
+
+	if (frame == f->frame)
+		return f->bad ? err_set(e, ERR_REFUSED, EBADMSG, "frame %zu was refused before",
+					frame)
+			      : 0;
+	f->frame = frame;
+	f->bad = true;
+	r = frame_decode(f, frame, f->raw, e);
+	f->bad = r < 0;
+	return r;
+}
+
+/* Raw bytes [off, off + n) of the frames, counted through. */
+static int frames_read(struct image_feed *f, uint64_t off, uint8_t *p, uint64_t n, struct err *e)
+{
+	while (n > 0) {
+		size_t frame = (size_t)(off / SEEKABLE_RAW), skip = (size_t)(off % SEEKABLE_RAW);
+		size_t len = SEEKABLE_RAW - skip;
+		int r;
+
+		len = n < len ? (size_t)n : len;
+		if (len == frame_bytes(f, frame) && frame != f->frame) {
+			r = frame_decode(f, frame, p, e); /* nobody else wants any of it */
+		} else {
+			r = frame_load(f, frame, e);
+			if (r >= 0)
+				memcpy(p, f->raw + skip, len);
+		}
+		if (r < 0)
+			return r;
+		p += len;
+		off += len;
+		n -= len;
+	}
+	return 0;
+}
+
+int image_feed_part(struct image_feed *f, const struct image_part *part, uint8_t *p, struct err *e)
+{
+	const struct image_piece *piece = part->piece;
+	uint64_t from = (piece->from + part->skip) * part->unit;
+	size_t n = (size_t)part->n * part->unit;
+
+	switch (piece->kind) {
+	case IMAGE_PIECE_ZERO:
+		memset(p, 0, n);
+		return 0;
+	case IMAGE_PIECE_COPY:
+		return source_read(f, 0, from, p, n, e);
+	case IMAGE_PIECE_COPY_SECOND:
+		return source_read(f, 1, from, p, n, e);
+	case IMAGE_PIECE_FRAME:
+		break;
+	}
+	return frames_read(f, from, p, n, e);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATER_IMAGE_FEED_H
+#define UPDATER_IMAGE_FEED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "updater/image/plan.h"
+#include "updater/image/seekable.h"
+#include "updater/image/source.h"
+#include "verity/image.h"
+
+struct sys;
+
+/*
+ * For image_write() and image_patch(): gives pieces of a target their bytes, from the frames of a
+ * blob (full or delta) and from sources on this machine. Holds one frame and one prefix.
+ */
+struct image_feed {
+	struct sys *sys;
+	struct verity_area
+		source[IMAGE_DELTA_SOURCES]; /* what copies and prefixes are taken from */
+	struct seekable_decoder *decoder;
+	uint8_t *packed, *raw, *prefix;
+	size_t prefix_cap;
+	uint64_t fetched, copied; /* bytes, over all blobs */
+
+	const struct image_source *src;
+	struct image_frames frames;
+	const struct image_run *runs;
+	size_t n_runs, run; /* the source delivers the bytes of runs[run] ... */
+	uint64_t at;        /* ... and the next one is that of the blob at `at` */
+	size_t frame;       /* that is in raw; SIZE_MAX: none */
+	bool bad;           /* `frame` was read and cannot be decoded */
+	bool lost;          /* the source itself failed */
+};
+
+int image_feed_new(struct image_feed *f, struct err *e) __attribute__((warn_unused_result));
+void image_feed_done(struct image_feed *f);
+
+/* Another blob; no runs: its source is not touched. */
+int image_feed_begin(struct image_feed *f, const struct image_source *src,
+		     const struct image_frames *frames, const struct image_run *runs, size_t n_runs,
+		     struct err *e) __attribute__((warn_unused_result));
+
+/* Units [skip, skip + n) of a piece. */
+struct image_part {
+	const struct image_piece *piece;
+	unsigned unit; /* bytes */
+	uint64_t skip, n;
+};
+
+/* The bytes of a part into p. Frames must be asked for in rising order and lie in the runs. */
+int image_feed_part(struct image_feed *f, const struct image_part *part, uint8_t *p, struct err *e)
+	__attribute__((warn_unused_result));
+
+#endif

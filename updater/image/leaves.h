@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATER_IMAGE_LEAVES_H
+#define UPDATER_IMAGE_LEAVES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "updater/image/index.h"
+#include "verity/image.h"
+
+struct sys;
+
+/*
+ * What a slot says it holds: its leaf hashes, cut to IMAGE_LEAF_CUT bytes, read from its own hash
+ * area instead of hashing its data. A guide, not a proof: whatever is made with it is proved.
+ */
+struct image_leaves {
+	uint64_t blocks;
+	uint8_t *cut;    /* blocks * IMAGE_LEAF_CUT bytes */
+	size_t slots;    /* of `table`, a power of two */
+	uint32_t *table; /* block + 1 by cut hash, 0: free */
+};
+
+void image_leaves_free(struct image_leaves *l);
+static inline void image_leaves_freep(struct image_leaves **l)
+{
+	image_leaves_free(*l);
+}
+#define AUTO_IMAGE_LEAVES __attribute__((cleanup(image_leaves_freep))) struct image_leaves
+
+/*
+ * Leaf hashes compare only when they were made alike: the superblock in the hash area must be
+ * sha256, type 1, 4096-byte blocks with the salt of `like` (ERR_HOST -ENODATA otherwise, also when
+ * there is no tree at all). 24 bytes of memory for every block.
+ */
+int image_leaves_read(struct sys *sys, const struct verity_area *hash, const struct image_id *like,
+		      struct image_leaves **ret, struct err *e) __attribute__((warn_unused_result));
+
+/* From cut hashes in memory, which are copied; blocks 1 or more. Pure. */
+int image_leaves_new(const uint8_t *cut, uint64_t blocks, struct image_leaves **ret, struct err *e)
+	__attribute__((warn_unused_result));
+
+/*
+ * A block with that cut hash: `near` if it is one, else the lowest; UINT64_MAX when there is none.
+ */
+uint64_t image_leaves_find(const struct image_leaves *l, const uint8_t *cut, uint64_t near);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATER_RELEASE_DECIDE_H
+#define UPDATER_RELEASE_DECIDE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "updater/release/offer.h"
+
+/*
+ * The one function that decides which release this host should run, and why not another. Pure:
+ * verified metadata, the host and the clock in; a release or reasons out. `proactl why` prints
+ * exactly these reasons.
+ */
+enum release_reason_code {
+	RELEASE_WHY_NONE_OFFERED, /* the channel holds nothing for this image and architecture */
+	RELEASE_WHY_PAUSED,
+	RELEASE_WHY_ROLLOUT,  /* until: when this host's place opens */
+	RELEASE_WHY_FAILED,   /* failed here before */
+	RELEASE_WHY_BARRIER,  /* must first update through another release */
+	RELEASE_WHY_OLDER,    /* older than what runs: a downgrade is never automatic */
+	RELEASE_WHY_DEAD_END, /* the running release's line ends */
+};
+
+struct release_reason {
+	enum release_reason_code code;
+	char version[RELEASE_VERSION_MAX]; /* the release it speaks of; may be empty */
+	int64_t until;                     /* 0: not by itself */
+	char text[400];
+};
+
+#define RELEASE_REASONS_MAX 16
+
+/* A release that failed on this host and must not be offered again. */
+struct release_failed {
+	char version[RELEASE_VERSION_MAX];
+	int64_t when;
+	const char *reason;
+};
+
+struct release_host {
+	const char *image, *arch, *channel;
+	const char *running; /* version, or NULL: nothing runs (a fresh disk) */
+	const struct release_failed *failed;
+	size_t n_failed;
+	uint8_t key[16]; /* app-specific machine id: the host's place in a rollout */
+	int64_t now;
+};
+
+enum release_verdict {
+	RELEASE_CURRENT, /* the host runs what it should run */
+	RELEASE_UPDATE,  /* chosen should be run instead */
+	RELEASE_BLOCKED, /* something newer exists and may not be run (yet) */
+	RELEASE_NOTHING, /* the channel offers nothing at all */
+};
+
+struct release_decision {
+	enum release_verdict verdict;
+	const struct release_offer *newest; /* in the channel, NULL if none */
+	const struct release_offer *chosen; /* RELEASE_UPDATE only */
+	struct release_reason reason[RELEASE_REASONS_MAX];
+	size_t n_reason; /* why not the newest; more than fit are dropped */
+	int64_t retry;   /* earliest time a reason ends by itself; 0: none */
+};
+
+/*
+ * Newest first: the first release that is newer than the running one and has no reason against it
+ * is chosen. A barrier makes an older one the next step. Offers of another image or architecture
+ * are passed over. Pointers in *ret point into offers.
+ */
+void release_decide(const struct release_offer *offers, size_t n, const struct release_host *host,
+		    struct release_decision *ret);
+
+/* This host's place in a rollout, 0 to 65535: keyed hash of machine and release. */
+unsigned release_place(const uint8_t key[16], const char *version);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATER_WIRE_WIRE_H
+#define UPDATER_WIRE_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/*
+ * What the agent (devices, no network) and proa-fetch (network, no devices) say to each other.
+ * One message is one packet of a SOCK_SEQPACKET socket, little-endian, of bounded size. Each side
+ * takes the other for hostile: what does not decode ends the conversation.
+ *
+ *   header   u16 magic 0x5750, u16 type, u32 id
+ *   HELLO    u32 version                                                       both ways, id 0
+ *   GET      u64 offset, length, max_bytes; u32 flags; u16 url_n, etag_n; url; etag
+ *   CANCEL   -
+ *   LIMIT    u64 bytes_per_second (0: none)                                    id 0
+ *   HEAD     u64 total (WIRE_UNKNOWN), offset; u32 flags (1: ranged); u16 etag_n, 0; etag
+ *   DATA     u64 offset; 1..WIRE_DATA_MAX bytes
+ *   END      u64 bytes; u32 requests, retries
+ *   FAIL     u32 kind, status; u16 text_n, 0; text
+ *   NOTE     u16 text_n, 0; text
+ *
+ * The agent speaks HELLO, GET, CANCEL, LIMIT; proa-fetch HELLO, HEAD, DATA, END, FAIL, NOTE. Each
+ * begins with HELLO. Every GET is answered by at most one HEAD, then DATA without gaps from
+ * HEAD.offset on, then exactly one END or FAIL, also after CANCEL (which loses no race: a CANCEL
+ * of an id that has ended is ignored). NOTE may stand anywhere.
+ */
+#define WIRE_VERSION    1u
+#define WIRE_URL_MAX    2048u
+#define WIRE_ETAG_MAX   256u
+#define WIRE_TEXT_MAX   400u
+#define WIRE_DATA_MAX   65536u
+#define WIRE_HEAD_MAX   4096u /* longest message without the bytes of DATA */
+#define WIRE_FRAME_MAX  (WIRE_HEAD_MAX + WIRE_DATA_MAX)
+#define WIRE_FLIGHT_MAX 32u /* GETs at once */
+#define WIRE_SIZE_MAX   ((uint64_t)INT64_MAX)
+#define WIRE_UNKNOWN    UINT64_MAX
+
+enum wire_type {
+	WIRE_HELLO = 1,
+	WIRE_GET = 2,
+	WIRE_CANCEL = 3,
+	WIRE_LIMIT = 4,
+	WIRE_HEAD = 16,
+	WIRE_DATA = 17,
+	WIRE_END = 18,
+	WIRE_FAIL = 19,
+	WIRE_NOTE = 20,
+};
+
+/* Who wrote a message. */
+enum wire_side { WIRE_AGENT, WIRE_FETCH };
+
+/* wire_get.flags: a server that answers a range with the whole file is a FAIL (no HEAD). */
+#define WIRE_GET_RANGED_ONLY 1u
+
+struct wire_get {
+	char url[WIRE_URL_MAX + 1];   /* http://, https:// or file:///, printable ASCII */
+	char etag[WIRE_ETAG_MAX + 1]; /* strong, with its quotes: insist on it; "": any */
+	uint64_t offset;
+	uint64_t length;    /* 0: to the end of the file; else offset + length <= max_bytes */
+	uint64_t max_bytes; /* cap on the whole file, 1..WIRE_SIZE_MAX */
+	uint32_t flags;
+};
+
+struct wire_head {
+	uint64_t total;  /* bytes in the whole file, or WIRE_UNKNOWN */
+	uint64_t offset; /* where DATA begins: as asked, or 0 when the server has no ranges */
+	bool ranged;     /* the server honoured the range asked for (or offers ranges) */
+	char etag[WIRE_ETAG_MAX + 1]; /* strong ones only, else "" */
+};
+
+struct wire_data {
+	uint64_t offset;
+	const uint8_t *p;
+	size_t n;
+};
+
+struct wire_end {
+	uint64_t bytes; /* sum of the DATA sent */
+	uint32_t requests, retries;
+};
+
+struct wire_fail {
+	enum err_kind kind; /* RETRY, REFUSED, INPUT or HOST */
+	uint32_t status;    /* HTTP status, 0: none */
+	char text[WIRE_TEXT_MAX + 1];
+};
+
+struct wire_note {
+	char text[WIRE_TEXT_MAX + 1];
+};
+
+struct wire_msg {
+	enum wire_type type;
+	uint32_t id; /* of the GET; 0 for HELLO and LIMIT */
+	union {
+		uint32_t version; /* HELLO */
+		uint64_t limit;   /* LIMIT, bytes per second, 0: none */
+		struct wire_get get;
+		struct wire_head head;
+		struct wire_data data;
+		struct wire_end end;
+		struct wire_fail fail;
+		struct wire_note note;
+	};
+};
+
+/*
+ * Writes m as one frame into p[0..cap); returns its bytes (cap WIRE_FRAME_MAX always suffices).
+ * ERR_BUG -EINVAL when m breaks a bound above, -ENOBUFS when cap is too small. Pure.
+ */
+int wire_encode(const struct wire_msg *m, uint8_t *p, size_t cap, struct err *e)
+	__attribute__((warn_unused_result));
+
+/*
+ * Reads the frame p[0..n) that `from` wrote; data.p points into it. ERR_REFUSED -EBADMSG when it
+ * is not exactly one message that this side may send, every field within its bounds. Pure.
+ */
+int wire_decode(enum wire_side from, const uint8_t *p, size_t n, struct wire_msg *ret,
+		struct err *e) __attribute__((warn_unused_result));
+
+/*
+ * Sends m as one packet, never blocks: -EAGAIN (ERR_RETRY) when the socket is full, -EPIPE
+ * (ERR_HOST) when the other side is gone. wire_recv() puts one packet into frame and decodes it:
+ * 1 got one, 0 the other side hung up, -EAGAIN (ERR_RETRY) nothing there.
+ */
+int wire_send(int fd, const struct wire_msg *m, struct err *e) __attribute__((warn_unused_result));
+int wire_recv(int fd, enum wire_side from, uint8_t frame[WIRE_FRAME_MAX], struct wire_msg *ret,
+	      struct err *e) __attribute__((warn_unused_result));
+
+/* Checks a URL / a strong entity tag as GET and HEAD carry them. */
+bool wire_url_valid(const char *s);
+bool wire_etag_valid(const char *s);
+
+/* Copies s as a NOTE or FAIL may carry it: cut to WIRE_TEXT_MAX, what is not printable ASCII '?'.
+ */
+void wire_text_set(char out[WIRE_TEXT_MAX + 1], const char *s);
+
+#endif
