@@ -133,6 +133,46 @@ static int do_init(const struct opts *o, struct err *e)
 
 /* ---- release ---- */
 
+/* "13.5 MB", or why there is none. */
+static const char *delta_text(enum delta_outcome o, uint64_t bytes, char *out, size_t cap)
+{
+	if (o == DELTA_SAME)
+		return "the same";
+	if (o == DELTA_MADE)
+		return text_bytes(bytes, out, cap);
+	(void)snprintf(out, cap, "left out, saves < 10 %%");
+	return out;
+}
+
+static void print_deltas(const struct release_report *p)
+{
+	uint64_t restored = 0;
+	char a[32], b[32];
+
+	for (size_t i = 0; i < p->n_delta; i++) {
+		const struct delta_report *d = &p->delta[i];
+		const struct image_diff_stats *st = &d->stats;
+
+		restored = d->restored > restored ? d->restored : restored;
+		printf("%-11s from %s: /usr %s", i == 0 ? "deltas" : "", d->version,
+		       delta_text(d->usr, d->usr_bytes, a, sizeof(a)));
+		if (d->usr == DELTA_MADE)
+			printf(", %.1f %% of full",
+			       100.0 * (double)d->usr_bytes / (double)p->full_bytes);
+		printf("; UKI %s%s\n", delta_text(d->uki, d->uki_bytes, b, sizeof(b)),
+		       d->uki_from_usr ? " (with the new /usr)" : "");
+		if (d->usr == DELTA_MADE && st->blob > 0)
+			printf("%-11s blocks: %llu new, %llu moved, %llu in place, %llu zero\n", "",
+			       (unsigned long long)st->fresh / IMAGE_BLOCK,
+			       (unsigned long long)st->moved / IMAGE_BLOCK,
+			       (unsigned long long)st->in_place / IMAGE_BLOCK,
+			       (unsigned long long)st->zero / IMAGE_BLOCK);
+	}
+	if (restored > 0)
+		printf("bases       restored from their full blobs, up to %s at a time\n",
+		       text_bytes(restored, a, sizeof(a)));
+}
+
 static void print_report(const struct opts *o, const struct repo *r, const struct roles *m,
 			 const struct release_report *p)
 {
@@ -144,6 +184,7 @@ static void print_report(const struct opts *o, const struct repo *r, const struc
 	       SHORT_HASH, hex);
 	printf("compressed  full %s, %.1f %%\n", text_bytes(p->full_bytes, a, sizeof(a)),
 	       100.0 * (double)p->full_bytes / (double)p->usr_bytes);
+	print_deltas(p);
 	printf("uki         %s_%s.efi %s, compressed %s\n", r->config.image, o->wish.version,
 	       text_bytes(p->uki_bytes, a, sizeof(a)),
 	       text_bytes(p->uki_packed_bytes, b, sizeof(b)));

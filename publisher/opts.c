@@ -31,6 +31,10 @@ static const char usage[] =
 	"                        sign the UKI for Secure Boot\n"
 	"      --arch NAME       x86-64 (the default of init), arm64\n"
 	"      --salt HEX        another salt than the product's (updates get larger)\n"
+	"      --from V          make a delta from that version; repeat it, or none (default:\n"
+	"                        the last three releases of the channel)\n"
+	"      --base-dir DIR    keep what is restored of those versions (default: in REPO/.tmp\n"
+	"                        one at a time, then removed)\n"
 	"      --level N         of zstd, 1 to 22 (default 19)\n"
 	"      --rollout TIME    spread over hosts, as 24h or 2d\n"
 	"      --minimum-from V  hosts older than V must take another release first\n"
@@ -53,6 +57,7 @@ enum code {
 	O_CHANNEL,
 	O_FROM,
 	O_TO,
+	O_BASE_DIR,
 	O_VERSION,
 	O_USR,
 	O_UKI,
@@ -85,6 +90,7 @@ static const struct option options[] = {
 	{ "channel", required_argument, NULL, O_CHANNEL },
 	{ "from", required_argument, NULL, O_FROM },
 	{ "to", required_argument, NULL, O_TO },
+	{ "base-dir", required_argument, NULL, O_BASE_DIR },
 	{ "version", required_argument, NULL, O_VERSION },
 	{ "usr", required_argument, NULL, O_USR },
 	{ "uki", required_argument, NULL, O_UKI },
@@ -122,8 +128,8 @@ static const char **text_of(struct opts *o, int c)
 	} map[] = {
 		{ O_KEYS, &o->keys },
 		{ O_IMAGE, &o->image },
-		{ O_FROM, &o->from },
 		{ O_TO, &o->to },
+		{ O_BASE_DIR, &w->delta.base_dir },
 		{ O_VERSION, &w->version },
 		{ O_USR, &w->usr },
 		{ O_UKI, &w->uki },
@@ -174,9 +180,13 @@ static int take(struct opts *o, int c, struct err *e)
 		if (o->n_channel == OPTS_CHANNELS_MAX)
 			return -1;
 		o->channel[o->n_channel++] = optarg;
+	} else if (c == O_FROM) {
+		if (o->wish.delta.n_from == DELTA_BASES_MAX)
+			return -1;
+		o->from = o->wish.delta.from[o->wish.delta.n_from++] = optarg;
 	} else if (c == O_LEVEL) {
 		q = num_parse(optarg, strlen(optarg), 1, LEVEL_MAX, "--level", &n, e);
-		o->wish.level = (int)n;
+		o->wish.delta.level = (int)n;
 	} else if (c == O_ROLLOUT) {
 		q = num_parse_seconds(optarg, "--rollout", &o->wish.rollout_seconds, e);
 	} else if (c == O_KEEP) {

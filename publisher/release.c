@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +16,10 @@
 #include "base/sys.h"
 #include "base/version.h"
 #include "bootctl/uki.h"
+#include "publisher/blob.h"
 #include "publisher/build.h"
+#include "publisher/delta.h"
+#include "publisher/pace.h"
 #include "updater/image/encode.h"
 #include "verity/image.h"
 
@@ -31,35 +33,14 @@ struct work {
 	struct sys_fd usr, uki;
 	struct image_id id;
 	struct release_manifest manifest;
+	struct delta_bases bases;
 };
 
 static void work_done(struct work *w)
 {
 	sys_fd_done(&w->usr);
 	sys_fd_done(&w->uki);
-}
-
-/* Signals are blocked while a repository is written; a long step asks now and then. */
-static bool asked_to_stop(void)
-{
-	sigset_t s;
-
-	return sigpending(&s) == 0 &&
-	       (sigismember(&s, SIGINT) == 1 || sigismember(&s, SIGTERM) == 1 ||
-		sigismember(&s, SIGHUP) == 1);
-}
-
-static int on_progress(void *arg, uint64_t done, uint64_t total)
-{
-	(void)total;
-	if (arg)
-		progress_set(arg, done, clock_mono_ms());
-	return asked_to_stop() ? -1 : 0;
-}
-
-static int stopped(struct err *e)
-{
-	return err_set(e, ERR_RETRY, ECANCELED, "stopped by a signal; the repository is as it was");
+	delta_bases_done(&w->bases);
 }
 
 /* ---- before anything is built ---- */
@@ -168,7 +149,7 @@ static int hash_usr(struct work *w, struct err *e)
 	struct image_facts facts;
 	uint8_t root[DIGEST_MAX];
 	struct progress bar;
-	struct verity_work vw = { .progress = on_progress, .arg = &bar };
+	struct verity_work vw = { .progress = pace_progress, .arg = &bar };
 	int q;
 
 	w->id.salt_n = (uint16_t)w->r->config.salt_n;
@@ -189,7 +170,7 @@ static int hash_usr(struct work *w, struct err *e)
 	q = verity_root(sys_linux(), &data, &super, &vw, root, e);
 	progress_end(&bar);
 	if (q == -ECANCELED)
-		return stopped(e);
+		return pace_stopped(e);
 	q = q < 0 ? q : image_inspect(sys_linux(), w->usr.fd, &facts, e);
 	if (q < 0)
 		return q;
@@ -288,111 +269,94 @@ static int open_uki(struct work *w, struct err *e)
 
 /* ---- blobs ---- */
 
-struct sink {
-	int fd;
-	uint64_t n;
-	struct digest *hash;
-};
-
-static int sink_put(void *arg, const void *p, size_t n, struct err *e)
-{
-	struct sink *s = arg;
-	int q = sys_write_full(sys_linux(), s->fd, p, n, s->n);
-
-	if (q < 0)
-		return err_set(e, ERR_HOST, -q, "write a blob: %s", strerror(-q));
-	digest_add(s->hash, p, n);
-	s->n += n;
-	return 0;
-}
-
-/* What fills a sink. */
-typedef int (*fill_fn)(struct work *w, struct sink *s, void *arg, struct err *e);
-
-static int store_blob(struct work *w, enum release_blob_role role, fill_fn fill, void *arg,
+static int store_blob(struct work *w, enum release_blob_role role, blob_fill_fn fill, void *arg,
 		      struct err *e)
 {
 	struct release_blob *b = &w->manifest.blob[w->manifest.n_blob];
-	AUTO_SYS_FD f = { sys_linux(), -1 };
-	AUTO_DIGEST *hash = NULL;
-	struct sink s = { .n = 0 };
-	int q = digest_new(DIGEST_SHA256, NULL, 0, &hash, e);
+	int q = blob_store(w->r, UINT64_MAX, fill, arg, b, e);
 
 	if (q < 0)
 		return q;
-	f.fd = openat(w->r->tmp, "blob", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (f.fd < 0)
-		return err_set(e, ERR_HOST, errno, "create a blob in '%s': %s", w->r->path,
-			       strerror(errno));
-	s.fd = f.fd;
-	s.hash = hash;
-	q = fill(w, &s, arg, e);
-	if (q == -ECANCELED)
-		return stopped(e);
-	if (q < 0)
-		return q;
-	digest_end(hash, b->sha256);
 	b->role = role;
-	b->bytes = s.n;
-	q = repo_blob_adopt(w->r, "blob", b->sha256, e);
-	if (q >= 0)
-		w->manifest.n_blob++;
-	return q;
+	w->manifest.n_blob++;
+	return 0;
 }
 
-static int fill_full(struct work *w, struct sink *s, void *arg, struct err *e)
+/* What fills the blobs of /usr: the index comes with the full image. */
+struct usr_fill {
+	struct work *w;
+	struct buf *index;
+};
+
+static int fill_full(void *arg, image_put_fn put, void *put_arg, struct err *e)
 {
+	struct usr_fill *x = arg;
+	struct work *w = x->w;
 	struct progress bar;
 	struct image_encode_job job = { .sys = sys_linux(),
 					.fd = w->usr.fd,
 					.bytes = w->report->usr_bytes,
-					.level = w->w->level,
-					.put = sink_put,
-					.put_arg = s,
-					.progress = on_progress,
+					.level = w->w->delta.level,
+					.put = put,
+					.put_arg = put_arg,
+					.progress = pace_progress,
 					.progress_arg = &bar };
 	int q;
 
 	progress_begin(&bar, stderr, "compressing", job.bytes, clock_mono_ms());
-	q = image_encode(&job, &w->id, arg, &w->report->full_bytes, e);
+	q = image_encode(&job, &w->id, x->index, &w->report->full_bytes, e);
 	progress_end(&bar);
 	if (q >= 0 && memcmp(w->id.root, w->report->root, SHA256_BYTES) != 0)
 		return err_set(e, ERR_INPUT, EBUSY, "'%s' changed while it was read", w->usr_path);
 	return q;
 }
 
-static int fill_index(struct work *w, struct sink *s, void *arg, struct err *e)
+static int fill_index(void *arg, image_put_fn put, void *put_arg, struct err *e)
 {
-	const struct buf *index = arg;
+	struct usr_fill *x = arg;
 
-	(void)w;
-	return sink_put(s, index->p, index->n, e);
+	return put(put_arg, x->index->p, x->index->n, e);
 }
 
-static int fill_uki(struct work *w, struct sink *s, void *arg, struct err *e)
+static int fill_uki(void *arg, image_put_fn put, void *put_arg, struct err *e)
 {
+	struct work *w = arg;
 	struct image_encode_job job = { .sys = sys_linux(),
 					.fd = w->uki.fd,
 					.bytes = w->manifest.uki_bytes,
-					.level = w->w->level,
-					.put = sink_put,
-					.put_arg = s,
-					.progress = on_progress };
+					.level = w->w->delta.level,
+					.put = put,
+					.put_arg = put_arg,
+					.progress = pace_progress };
 
-	(void)arg;
 	return image_pack(&job, &w->report->uki_packed_bytes, e);
 }
 
 static int store_blobs(struct work *w, struct err *e)
 {
 	AUTO_BUF index = BUF_INIT;
+	struct usr_fill x = { w, &index };
 	int q;
 
 	/* frames, cut hashes and upper levels; more than BUF_MAX beyond 16 GiB */
 	index.max = (size_t)image_index_bytes(&w->id, IMAGE_INDEX_LEAVES);
-	q = store_blob(w, RELEASE_USR_FULL, fill_full, &index, e);
-	q = q < 0 ? q : store_blob(w, RELEASE_USR_INDEX, fill_index, &index, e);
-	return q < 0 ? q : store_blob(w, RELEASE_UKI_FULL, fill_uki, NULL, e);
+	q = store_blob(w, RELEASE_USR_FULL, fill_full, &x, e);
+	q = q < 0 ? q : store_blob(w, RELEASE_USR_INDEX, fill_index, &x, e);
+	return q < 0 ? q : store_blob(w, RELEASE_UKI_FULL, fill_uki, w, e);
+}
+
+static int store_deltas(struct work *w, struct err *e)
+{
+	const struct delta_job job = { .r = w->r,
+				       .wish = &w->w->delta,
+				       .usr = w->usr.fd,
+				       .uki = w->uki.fd,
+				       .manifest = &w->manifest };
+	int q = 0;
+
+	for (size_t i = 0; q >= 0 && i < w->bases.n; i++)
+		q = delta_make(&job, &w->bases.m[i], &w->report->delta[w->report->n_delta++], e);
+	return q;
 }
 
 /* ---- manifest and channel ---- */
@@ -427,6 +391,20 @@ static void policy(const struct repo *r, const struct release_wish *w, struct re
 		(void)snprintf(o->dead_end, sizeof(o->dead_end), "%s", w->dead_end);
 }
 
+static void describe_usr(struct work *w)
+{
+	struct release_manifest *m = &w->manifest;
+
+	memcpy(m->root, w->id.root, SHA256_BYTES);
+	memcpy(m->salt, w->id.salt, w->id.salt_n);
+	m->salt_n = w->id.salt_n;
+	m->block_size = IMAGE_BLOCK;
+	m->data_blocks = w->id.data_blocks;
+	m->hash_bytes = image_hash_bytes(&w->id);
+	(void)snprintf(m->notes_url, sizeof(m->notes_url), "%s",
+		       w->w->notes_url ? w->w->notes_url : "");
+}
+
 static int offer_release(struct work *w, struct err *e)
 {
 	struct release_manifest *m = &w->manifest;
@@ -440,14 +418,6 @@ static int offer_release(struct work *w, struct err *e)
 	(void)snprintf(o.path, sizeof(o.path), "%s/%s_%s.json", w->channel->name, m->image,
 		       m->version);
 	policy(w->r, w->w, &o);
-	memcpy(m->root, w->id.root, SHA256_BYTES);
-	memcpy(m->salt, w->id.salt, w->id.salt_n);
-	m->salt_n = w->id.salt_n;
-	m->block_size = IMAGE_BLOCK;
-	m->data_blocks = w->id.data_blocks;
-	m->hash_bytes = image_hash_bytes(&w->id);
-	(void)snprintf(m->notes_url, sizeof(m->notes_url), "%s",
-		       w->w->notes_url ? w->w->notes_url : "");
 	q = release_manifest_format(m, &text, e);
 	return q < 0 ? q : save_manifest(w->r, w->channel, &o, text.p, text.n, e);
 }
@@ -475,13 +445,18 @@ int release_make(const struct repo *r, struct roles *m, const struct keys *k,
 	w.channel->changed = true;
 	q = roles_check_keys(m, k, e);
 	q = q < 0 ? q : check_order(&w, e);
+	q = q < 0 ? q : delta_bases_find(r, m, w.channel, &wish->delta, f, &w.bases, e);
 	q = q < 0 ? q : open_usr(&w, e);
 	q = q < 0 ? q : hash_usr(&w, e);
 	q = q < 0 ? q : open_uki(&w, e);
 	q = q < 0 ? q : check_unique(&w, e);
-	if (q >= 0 && asked_to_stop())
-		return stopped(e);
+	if (q >= 0 && pace_stop_asked())
+		return pace_stopped(e);
 	q = q < 0 ? q : store_blobs(&w, e);
+	if (q < 0)
+		return q;
+	describe_usr(&w);
+	q = store_deltas(&w, e);
 	q = q < 0 ? q : offer_release(&w, e);
 	q = q < 0 ? q : roles_commit(r, m, k, e);
 	if (q >= 0)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "publisher/delta.h"
 #include "publisher/keys.h"
 #include "publisher/repo.h"
 #include "publisher/roles.h"
@@ -20,7 +21,7 @@ struct release_wish {
 	const char *salt; /* hex; NULL: the product's */
 	const char *minimum_from, *dead_end, *notes_url;
 	uint64_t rollout_seconds; /* 0: at once */
-	int level;
+	struct delta_wish delta;  /* its level is that of all blobs */
 	bool critical, allow_older;
 };
 
@@ -30,6 +31,8 @@ struct release_report {
 	uint8_t root[SHA256_BYTES];
 	char was[RELEASE_VERSION_MAX]; /* newest of the channel before; empty: none */
 	bool built;
+	struct delta_report delta[DELTA_BASES_MAX];
+	size_t n_delta;
 	const char *advice[4]; /* sentences about an image that makes updates large */
 };
 

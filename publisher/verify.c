@@ -17,6 +17,8 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "bootctl/uki.h"
+#include "publisher/blob.h"
+#include "publisher/prove.h"
 #include "publisher/report.h"
 #include "updater/image/index.h"
 #include "updater/image/unpack.h"
@@ -30,6 +32,8 @@ struct verify {
 	int dir, meta, targets;
 	struct tuf_update *u;
 	size_t releases;
+	struct release_manifest *known; /* all that are published */
+	size_t n_known, cap_known;
 	/* the restored bytes of the blob at hand */
 	struct verity_tree *tree;
 	uint8_t part[IMAGE_BLOCK]; /* a data block not yet whole */
@@ -85,72 +89,6 @@ static int begin(struct verify *v, struct err *e)
 
 /* ---- blobs ---- */
 
-/* image_source over a whole file. */
-struct blob_file {
-	int fd;
-	uint64_t at;
-};
-
-static int blob_begin(void *arg, const struct image_run *runs, size_t n, struct err *e)
-{
-	struct blob_file *b = arg;
-
-	if (n != 1)
-		return err_set(e, ERR_BUG, EINVAL, "a blob is read as a whole here");
-	b->at = runs[0].off;
-	return 0;
-}
-
-static int blob_read(void *arg, void *p, size_t n, struct err *e)
-{
-	struct blob_file *b = arg;
-	int q = sys_read_full(sys_linux(), b->fd, p, n, b->at);
-
-	if (q < 0)
-		return err_set(e, ERR_HOST, -q, "%s", strerror(-q));
-	b->at += n;
-	return 0;
-}
-
-/* Opens a blob whose length and SHA-256 are what the manifest says. */
-static int open_blob(struct verify *v, const struct release_blob *b, struct sys_fd *ret,
-		     struct err *e)
-{
-	char path[RELEASE_BLOB_PATH_MAX];
-	uint8_t sum[SHA256_BYTES];
-	uint64_t n = 0;
-	int q;
-
-	release_blob_path(b->sha256, path);
-	ret->fd = openat(v->dir, path, O_RDONLY | O_CLOEXEC);
-	if (ret->fd < 0)
-		return err_set(e, ERR_REFUSED, errno, "%s: %s", path, strerror(errno));
-	q = ret->sys->ops->size(ret->sys, ret->fd, &n);
-	if (q >= 0 && n != b->bytes)
-		return err_set(e, ERR_REFUSED, EBADMSG,
-			       "%s: %llu bytes, the manifest says %llu: restore it, or publish "
-			       "the release again",
-			       path, (unsigned long long)n, (unsigned long long)b->bytes);
-	q = q < 0 ? q : sha256_fd(ret->sys, ret->fd, n, sum, e);
-	if (q < 0)
-		return q;
-	if (memcmp(sum, b->sha256, sizeof(sum)) != 0)
-		return err_set(e, ERR_REFUSED, EBADMSG,
-			       "%s: its content has another SHA-256: restore it, or publish the "
-			       "release again",
-			       path);
-	return 0;
-}
-
-static int restore(struct verify *v, int fd, const struct release_blob *b, uint64_t raw,
-		   image_put_fn put, struct err *e)
-{
-	struct blob_file f = { .fd = fd };
-	struct image_source src = { .begin = blob_begin, .read = blob_read, .arg = &f };
-
-	return image_unpack(&src, b->bytes, raw, put, v, e);
-}
-
 /* Bytes come in any sizes; the tree takes whole blocks. */
 static int put_tree(void *arg, const void *p, size_t n, struct err *e)
 {
@@ -158,6 +96,12 @@ static int put_tree(void *arg, const void *p, size_t n, struct err *e)
 	const uint8_t *s = p;
 	int q = 0;
 
+	if (v->out >= 0) {
+		q = sys_write_full(sys_linux(), v->out, p, n, v->out_n);
+		if (q < 0)
+			return err_set(e, ERR_HOST, -q, "temporary file in %s (TMPDIR): %s",
+				       prove_tmp_dir(), strerror(-q));
+	}
 	v->out_n += n;
 	progress_set(&v->bar, v->out_n, clock_mono_ms());
 	if (v->part_n > 0) {
@@ -181,32 +125,25 @@ static int put_tree(void *arg, const void *p, size_t n, struct err *e)
 	return q;
 }
 
-static void id_of(const struct release_manifest *m, struct image_id *ret)
-{
-	*ret = (struct image_id){ .data_blocks = m->data_blocks, .salt_n = (uint16_t)m->salt_n };
-	memcpy(ret->root, m->root, SHA256_BYTES);
-	memcpy(ret->salt, m->salt, m->salt_n);
-}
-
+/* usr: where to keep what is restored, or -1. */
 static int check_full(struct verify *v, const struct release_manifest *m, const struct image_id *id,
-		      struct err *e)
+		      int usr, struct err *e)
 {
 	const struct release_blob *b = release_blob_find(m, RELEASE_USR_FULL, NULL);
-	AUTO_SYS_FD f = { sys_linux(), -1 };
 	AUTO_VERITY_TREE *tree = NULL;
 	struct verity_super super;
 	uint8_t root[DIGEST_MAX];
 	int q = image_super(id, &super, e);
 
-	q = q < 0 ? q : open_blob(v, b, &f, e);
 	q = q < 0 ? q : verity_tree_new(&super, NULL, NULL, &tree, e);
 	if (q < 0)
 		return q;
 	v->tree = tree;
 	v->part_n = 0;
 	v->out_n = 0;
+	v->out = usr;
 	progress_begin(&v->bar, stderr, "verifying", image_data_bytes(id), clock_mono_ms());
-	q = restore(v, f.fd, b, image_data_bytes(id), put_tree, e);
+	q = blob_restore(v->dir, b, image_data_bytes(id), put_tree, v, e);
 	progress_end(&v->bar);
 	q = q < 0 ? q : verity_tree_end(tree, root, e);
 	if (q < 0)
@@ -224,7 +161,7 @@ static int check_index(struct verify *v, const struct release_manifest *m,
 	AUTO_SYS_FD f = { sys_linux(), -1 };
 	AUTO_IMAGE_INDEX *x = NULL;
 	AUTO_FREE uint8_t *p = NULL;
-	int q = open_blob(v, b, &f, e);
+	int q = blob_open(v->dir, b, &f, e);
 
 	if (q < 0)
 		return q;
@@ -275,22 +212,19 @@ static int check_uki_says(const struct verify *v, const struct release_manifest 
 static int check_uki(struct verify *v, const struct release_manifest *m, struct err *e)
 {
 	const struct release_blob *b = release_blob_find(m, RELEASE_UKI_FULL, NULL);
-	AUTO_SYS_FD f = { sys_linux(), -1 };
 	AUTO_SYS_FD out = { sys_linux(), -1 };
 	AUTO_DIGEST *hash = NULL;
 	uint8_t sum[SHA256_BYTES];
-	int q = open_blob(v, b, &f, e);
-
-	q = q < 0 ? q : digest_new(DIGEST_SHA256, NULL, 0, &hash, e);
+	int q = digest_new(DIGEST_SHA256, NULL, 0, &hash, e);
 	if (q < 0)
 		return q;
-	out.fd = open("/tmp", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+	out.fd = prove_tmp(e);
 	if (out.fd < 0)
-		return err_set(e, ERR_HOST, errno, "temporary file in /tmp: %s", strerror(errno));
+		return out.fd;
 	v->out = out.fd;
 	v->out_n = 0;
 	v->hash = hash;
-	q = restore(v, f.fd, b, m->uki_bytes, put_file, e);
+	q = blob_restore(v->dir, b, m->uki_bytes, put_file, v, e);
 	if (q < 0)
 		return err_wrap(e, q, "UKI");
 	digest_end(hash, sum);
@@ -310,9 +244,10 @@ static int check_others(struct verify *v, const struct release_manifest *m, stru
 		AUTO_SYS_FD f = { sys_linux(), -1 };
 
 		if (role == RELEASE_USR_FULL || role == RELEASE_USR_INDEX ||
-		    role == RELEASE_UKI_FULL)
+		    role == RELEASE_UKI_FULL || role == RELEASE_USR_DELTA ||
+		    role == RELEASE_UKI_DELTA)
 			continue;
-		q = open_blob(v, &m->blob[i], &f, e);
+		q = blob_open(v->dir, &m->blob[i], &f, e);
 	}
 	return q;
 }
@@ -335,12 +270,70 @@ static int read_manifest(struct verify *v, const struct tuf_target *t, struct re
 	return q < 0 ? q : release_manifest_parse(p, n, t->path, ret, e);
 }
 
+/* Takes note of what is published, once: bases of deltas are looked for there. */
+static int note_release(struct verify *v, const struct tuf_target *t, struct err *e)
+{
+	struct release_manifest *m;
+	int q;
+
+	if (v->n_known == v->cap_known) {
+		size_t cap = v->cap_known ? 2 * v->cap_known : 16;
+
+		m = realloc(v->known, cap * sizeof(*m));
+		if (!m)
+			return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+		v->known = m;
+		v->cap_known = cap;
+	}
+	m = &v->known[v->n_known];
+	q = read_manifest(v, t, m, e);
+	for (size_t i = 0; q >= 0 && i < v->n_known; i++)
+		if (memcmp(v->known[i].root, m->root, SHA256_BYTES) == 0 &&
+		    memcmp(v->known[i].uki_sha256, m->uki_sha256, SHA256_BYTES) == 0)
+			return 0;
+	v->n_known += q >= 0;
+	return q;
+}
+
+static void print_good(const struct tuf_target *t, const struct release_manifest *m,
+		       const struct release_offer *o, size_t proved, size_t left)
+{
+	char hex[SHA256_HEX_MAX], a[32], b[32];
+
+	hex_format(m->root, SHA256_BYTES, hex);
+	printf("good        %s: %s, root %.*s, /usr %s, UKI %s", t->role, m->version, SHORT_HASH,
+	       hex, text_bytes(m->data_blocks * IMAGE_BLOCK, a, sizeof(a)),
+	       text_bytes(m->uki_bytes, b, sizeof(b)));
+	if (proved)
+		printf(", %zu delta%s applied", proved, proved == 1 ? "" : "s");
+	if (left)
+		printf(", %zu from bases that are gone", left);
+	puts(o->paused ? ", paused" : "");
+}
+
+static int check_blobs(struct verify *v, const struct release_manifest *m, size_t *ret_proved,
+		       size_t *ret_left, struct err *e)
+{
+	struct prove_job job = { v->dir, m, -1, v->known, v->n_known };
+	AUTO_SYS_FD usr = { sys_linux(), -1 };
+	struct image_id id;
+	int q = 0;
+
+	blob_image_id(m, &id);
+	if (prove_needed(m))
+		q = usr.fd = job.usr = prove_tmp(e);
+	q = q < 0 ? q : check_full(v, m, &id, usr.fd, e);
+	q = q < 0 ? q : check_index(v, m, &id, e);
+	q = q < 0 ? q : check_uki(v, m, e);
+	q = q < 0 ? q : check_others(v, m, e);
+	return q < 0 ? q : prove_deltas(&job, ret_proved, ret_left, e);
+}
+
 static int check_release(struct verify *v, const struct tuf_target *t, struct err *e)
 {
 	AUTO_FREE struct release_manifest *m = malloc(sizeof(*m));
-	char hex[SHA256_HEX_MAX], a[32], b[32];
+	size_t proved = 0, left = 0;
 	struct release_offer o;
-	struct image_id id;
 	int q;
 
 	if (!m)
@@ -354,41 +347,35 @@ static int check_release(struct verify *v, const struct tuf_target *t, struct er
 		return err_set(e, ERR_REFUSED, EBADMSG,
 			       "the channel says %s %s %s, the manifest %s %s %s", o.image,
 			       o.version, o.arch, m->image, m->version, m->arch);
-	id_of(m, &id);
-	q = check_full(v, m, &id, e);
-	q = q < 0 ? q : check_index(v, m, &id, e);
-	q = q < 0 ? q : check_uki(v, m, e);
-	q = q < 0 ? q : check_others(v, m, e);
+	q = check_blobs(v, m, &proved, &left, e);
 	if (q < 0)
 		return q;
-	hex_format(m->root, SHA256_BYTES, hex);
-	printf("good        %s: %s, root %.*s, /usr %s, UKI %s%s\n", t->role, m->version,
-	       SHORT_HASH, hex, text_bytes(image_data_bytes(&id), a, sizeof(a)),
-	       text_bytes(m->uki_bytes, b, sizeof(b)), o.paused ? ", paused" : "");
+	print_good(t, m, &o, proved, left);
 	v->releases++;
 	return 0;
 }
 
 struct each {
 	struct verify *v;
+	int (*fn)(struct verify *v, const struct tuf_target *t, struct err *e);
 	struct err *e;
 };
 
 static int on_target(void *arg, const struct tuf_target *t)
 {
 	struct each *x = arg;
-	int q = check_release(x->v, t, x->e);
+	int q = x->fn(x->v, t, x->e);
 
 	return q < 0 ? err_wrap(x->e, q, "%s", t->path) : 0;
 }
 
-static int check_channel(struct verify *v, const char *name, struct err *e)
+static int each_release(struct each *x, const char *name, struct err *e)
 {
-	struct each x = { v, e };
+	struct verify *v = x->v;
 	int q = tuf_update_want_role(v->u, name, e);
 
 	q = q < 0 ? q : run(v, e);
-	q = q < 0 ? q : tuf_update_role_each(v->u, on_target, &x, e);
+	q = q < 0 ? q : tuf_update_role_each(v->u, on_target, x, e);
 	return q < 0 ? err_wrap(e, q, "channel %s", name) : 0;
 }
 
@@ -397,6 +384,7 @@ static int check_channels(struct verify *v, struct err *e)
 {
 	AUTO_FREE char *p = NULL;
 	AUTO_TUF_MD *md = NULL;
+	struct each note = { v, note_release, e }, check = { v, check_release, e };
 	struct tuf_role_info info;
 	char file[64];
 	size_t n;
@@ -408,7 +396,9 @@ static int check_channels(struct verify *v, struct err *e)
 	q = file_read(sys_linux(), v->meta, file, REPO_META_MAX, &p, &n, e);
 	q = q < 0 ? q : tuf_md_read(p, n, TUF_TARGETS, file, &md, NULL, e);
 	for (size_t i = 0; q >= 0 && i < md->roles_n; i++)
-		q = check_channel(v, md->roles[i].name, e);
+		q = each_release(&note, md->roles[i].name, e);
+	for (size_t i = 0; q >= 0 && i < md->roles_n; i++)
+		q = each_release(&check, md->roles[i].name, e);
 	return q;
 }
 
@@ -428,6 +418,7 @@ static int open_tree(struct verify *v, struct err *e)
 static void verify_done(struct verify *v)
 {
 	tuf_update_free(v->u);
+	free(v->known);
 	if (v->targets >= 0)
 		(void)close(v->targets);
 	if (v->meta >= 0)

@@ -10,8 +10,9 @@
  *       faults are of the delta, when there is one, else of the full blob; --only: no full blob;
  *       prints {"fetched":..,"written":..,"kept":..,"hashed":..,"rss_kib":..,...}
  *   image-cli prove DIR DATA HASH
- *   image-cli diff-file BASE FILE DELTA [SECOND] | patch-file BASE DELTA FILE OUT [SECOND]
+ *   image-cli diff-file BASE FILE DELTA [SECOND] | patch-file BASE DELTA FILE OUT [SECOND [ROOT]]
  *       FILE: for its hash and size only
+ *   image-cli patch-image BASE ROOT DELTA IMAGE ROOT OUT
  *   image-cli pack FILE BLOB | unpack BLOB FILE PACKED RAW
  *   image-cli inspect IMAGE
  */
@@ -303,36 +304,65 @@ static int do_diff_file(char **a, const struct options *o)
 	return r < 0 ? say(r, &e) : diff_say(&st);
 }
 
-static int do_patch_file(char **a)
+/* The file, known by its root hash. */
+static struct image_diff_file image_of(const char *path, const char *root)
+{
+	struct image_diff_file f = { .fd = must_open(NULL, path, O_RDONLY) };
+	struct err e = ERR_INIT;
+
+	f.whole.bytes = must_size(f.fd);
+	CHECK(hex_parse(root, "root", f.whole.id, sizeof(f.whole.id), &e) == 0, "%s", e.text);
+	return f;
+}
+
+static int patch_run(struct image_delta_want *want, struct image_patch_job *job, const char *blob,
+		     const char *out)
 {
 	AUTO_IMAGE_DELTA *d = NULL;
 	struct err e = ERR_INIT;
-	struct fd_sink sink = { .fd = must_open(NULL, a[3], O_RDWR | O_CREAT | O_TRUNC) };
+	struct fd_sink sink = { .fd = must_open(NULL, out, O_RDWR | O_CREAT | O_TRUNC) };
+	struct file_source s;
+	struct image_source src;
+	uint64_t fetched = 0, head = 0;
+	int fd = must_open(NULL, blob, O_RDONLY), r;
+
+	want->blob_bytes = must_size(fd);
+	src = file_source(&s, fd, want->blob_bytes);
+	r = image_delta_fetch(&src, want, &d, &head, &e);
+	if (r < 0)
+		return say(r, &e);
+	job->sys = sys_linux();
+	job->delta = d;
+	job->src = &src;
+	job->put = sink_put;
+	job->put_arg = &sink;
+	r = image_patch(job, &fetched, &e);
+	printf("{\"fetched\":%" PRIu64 "}\n", head + fetched);
+	return say(r, &e);
+}
+
+static int do_patch_file(char **a)
+{
 	struct image_delta_want want = { .unit = 1,
 					 .target = file_of(a[2]).whole,
 					 .source = { file_of(a[0]).whole } };
-	struct file_source s;
-	struct image_source src;
-	struct image_patch_job job = {
-		.sys = sys_linux(), .src = &src, .put = sink_put, .put_arg = &sink
-	};
-	uint64_t fetched = 0, head = 0;
-	int fd = must_open(NULL, a[1], O_RDONLY), r;
+	struct image_patch_job job = { .source = { area_of(a[0], O_RDONLY) } };
 
-	job.source[0] = area_of(a[0], O_RDONLY);
 	if (a[4]) {
 		job.source[1] = area_of(a[4], O_RDONLY);
-		want.source[1] = file_of(a[4]).whole;
+		want.source[1] = a[5] ? image_of(a[4], a[5]).whole : file_of(a[4]).whole;
 	}
-	want.blob_bytes = must_size(fd);
-	src = file_source(&s, fd, want.blob_bytes);
-	r = image_delta_fetch(&src, &want, &d, &head, &e);
-	if (r < 0)
-		return say(r, &e);
-	job.delta = d;
-	r = image_patch(&job, &fetched, &e);
-	printf("{\"fetched\":%" PRIu64 "}\n", head + fetched);
-	return say(r, &e);
+	return patch_run(&want, &job, a[1], a[3]);
+}
+
+static int do_patch_image(char **a)
+{
+	struct image_delta_want want = { .unit = IMAGE_BLOCK,
+					 .target = image_of(a[3], a[4]).whole,
+					 .source = { image_of(a[0], a[1]).whole } };
+	struct image_patch_job job = { .source = { area_of(a[0], O_RDONLY) } };
+
+	return patch_run(&want, &job, a[2], a[5]);
 }
 
 static int do_pack(char **a, const struct options *o)
@@ -450,8 +480,10 @@ static int verb_do(size_t verb, char **a, const struct options *o)
 		return do_inspect(a);
 	case 7:
 		return do_diff_file(a, o);
-	default:
+	case 8:
 		return do_patch_file(a);
+	default:
+		return do_patch_image(a);
 	}
 }
 
@@ -461,9 +493,10 @@ int main(int argc, char **argv)
 		const char *name;
 		int least, most; /* words, the name included */
 	} verbs[] = {
-		{ "encode", 3, 3 },  { "diff", 6, 6 },      { "write", 4, 4 },
-		{ "prove", 4, 4 },   { "pack", 3, 3 },      { "unpack", 5, 5 },
-		{ "inspect", 2, 2 }, { "diff-file", 4, 5 }, { "patch-file", 5, 6 },
+		{ "encode", 3, 3 },      { "diff", 6, 6 },      { "write", 4, 4 },
+		{ "prove", 4, 4 },       { "pack", 3, 3 },      { "unpack", 5, 5 },
+		{ "inspect", 2, 2 },     { "diff-file", 4, 5 }, { "patch-file", 5, 7 },
+		{ "patch-image", 7, 7 },
 	};
 	struct options o = { .level = 3, .dies_at = UINT64_MAX, .flip_at = UINT64_MAX };
 
@@ -476,7 +509,7 @@ int main(int argc, char **argv)
 		    argc <= verbs[i].most)
 			return verb_do(i, argv + 1, &o);
 	(void)fprintf(stderr,
-		      "image-cli: encode, diff, write, prove, diff-file, patch-file, pack, unpack "
-		      "or inspect\n");
+		      "image-cli: encode, diff, write, prove, diff-file, patch-file, patch-image, "
+		      "pack, unpack or inspect\n");
 	return 2;
 }
