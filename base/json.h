@@ -29,6 +29,18 @@ struct json_limits {
 int json_read(const void *p, size_t n, const struct json_limits *lim, const char *what,
 	      json_t **ret, struct err *e) __attribute__((warn_unused_result));
 
+/*
+ * Where in the document p[0..n), which json_read() has accepted, stands the value that the steps
+ * lead to from the root: line and column (in characters) of its first one, both from 1. Where a
+ * member is not there, the deepest value that is.
+ */
+struct json_step {
+	const char *key; /* of a member; NULL: element `index` of an array */
+	size_t index;
+};
+void json_locate(const char *p, size_t n, const struct json_step *step, size_t steps,
+		 unsigned *ret_line, unsigned *ret_column);
+
 /* Pretty (indent 2, order kept) or compact text of j, appended to b. */
 int json_write(const json_t *j, bool pretty, struct buf *b, struct err *e)
 	__attribute__((warn_unused_result));
