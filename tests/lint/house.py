@@ -37,6 +37,8 @@ STAIRS = {
     "updater/agent":   {"base", "verity", "bootctl", "updater/tuf", "updater/release", "updater/image",
                         "updater/slot", "updater/record", "updater/wire"},
     "updater/health":  {"base", "bootctl", "updater/record"},
+    "updater/audit":   {"base", "verity", "bootctl", "updater/tuf", "updater/release", "updater/record",
+                        "updater/slot"},
     "updater/cli":     {"base"},
     "publisher":       {"base", "verity", "bootctl", "updater/tuf", "updater/release", "updater/image"},
 }
@@ -48,7 +50,7 @@ LIBRARIES = {
     r"systemd/sd-journal":     {"base/log.c"},
     r"systemd/sd-(bus|event)": {"updater/agent", "updater/cli"},
     r"systemd/sd-daemon":      {"updater/agent", "updater/cli", "updater/fetch", "updater/health"},
-    r"openssl/":               {"base", "bootctl", "updater/tuf", "publisher"},
+    r"openssl/":               {"base", "bootctl", "updater/tuf", "updater/audit", "publisher"},
     r"blkid/":                 {"updater/slot"},
     r"libfdisk":               {"updater/slot"},
     r"curl/":                  {"updater/fetch"},

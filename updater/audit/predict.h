@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATER_AUDIT_PREDICT_H
+#define UPDATER_AUDIT_PREDICT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/digest.h"
+#include "base/err.h"
+
+struct pe;
+struct pe_section;
+struct sys;
+
+/*
+ * The SHA-256 PCR values that a boot from given files must lead to (UAPI.5, TCG PC Client Platform
+ * Firmware Profile, as OVMF and systemd-boot and systemd-stub 252 do it, measured). All start from
+ * 32 zero bytes.
+ */
+
+/*
+ * PCR 4: the firmware's boot attempt, the separator, then every image it loads, by Authenticode
+ * digest: the loader, the UKI and, with Secure Boot off, the kernel inside of it. With Secure Boot
+ * on, systemd-stub 252 vouches for the kernel itself and the firmware does not measure it.
+ */
+int predict_pcr4(uint8_t (*image)[SHA256_BYTES], size_t n, uint8_t ret[SHA256_BYTES], struct err *e)
+	__attribute__((warn_unused_result));
+
+/* Bytes of a firmware variable; present false: the firmware measures it with no data. */
+struct predict_var {
+	const uint8_t *p;
+	size_t n;
+};
+
+/* What the firmware measures before it starts the first image, and the db entries it used then. */
+enum { PREDICT_AUTHORITIES_MAX = 4 };
+struct predict_secure {
+	struct predict_var secure_boot, pk, kek, db, dbx;
+	struct predict_var authority[PREDICT_AUTHORITIES_MAX]; /* EFI_SIGNATURE_DATA, owner first */
+	size_t n_authority; /* one that stands there twice is measured once */
+};
+int predict_pcr7(const struct predict_secure *s, uint8_t ret[SHA256_BYTES], struct err *e)
+	__attribute__((warn_unused_result));
+
+/*
+ * The sections of a UKI that its stub measures, name and content each, in the stub's order; then
+ * the phases of systemd-pcrphase: "enter-initrd:leave-initrd", "" for none. The version of the stub
+ * is read from .sdmagic: 252 measures fewer sections than its successors.
+ */
+int predict_pcr11(const struct pe *uki, const char *phases, uint8_t ret[SHA256_BYTES],
+		  struct err *e) __attribute__((warn_unused_result));
+/* PCR 11 with further phases. */
+int predict_phases(uint8_t pcr[SHA256_BYTES], const char *phases, struct err *e)
+	__attribute__((warn_unused_result));
+/* The version in .sdmagic ("252"); 0 when there is none. */
+int predict_stub_version(const struct pe *uki, unsigned *ret, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* PCR 12: the command line as the loader hands it over, UTF-16 with its NUL. */
+int predict_pcr12(const char *cmdline, uint8_t ret[SHA256_BYTES], struct err *e)
+	__attribute__((warn_unused_result));
+
+/* The Authenticode digest of the kernel that the UKI carries in .linux. -ENOENT (INPUT): none. */
+int predict_kernel(const struct pe *uki, uint8_t ret[SHA256_BYTES], struct err *e)
+	__attribute__((warn_unused_result));
+
+#endif
