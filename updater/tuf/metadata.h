@@ -114,7 +114,10 @@ int tuf_md_verify(const struct tuf_md *md, const struct tuf_md *keys_of,
 int tuf_md_listed(const struct tuf_md *snapshot, const char *file, struct tuf_listed *ret,
 		  struct err *e) __attribute__((warn_unused_result));
 
-/* Length (when given) and every known hash of data[0..n) against what was listed. -EBADMSG. */
+/*
+ * Length (when given) and every known hash of data[0..n) against what was listed. -EBADMSG, also
+ * for hashes of which none is known.
+ */
 int tuf_listed_check(const struct tuf_listed *l, const void *data, size_t n, const char *what,
 		     enum tuf_reason *ret_why, struct err *e) __attribute__((warn_unused_result));
 

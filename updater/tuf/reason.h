@@ -25,7 +25,7 @@ enum tuf_reason {
 	TUF_REASON_MANY_ROLES,   /* more delegated roles in one search than allowed              */
 	TUF_REASON_NO_TARGET,    /* no role that may speak for the path lists it                 */
 	TUF_REASON_NO_ROLE,      /* top-level targets delegates nothing to that role             */
-	TUF_REASON_UNKNOWN_HASH, /* a target lists no hash this program knows                    */
+	TUF_REASON_UNKNOWN_HASH, /* hashes are listed, but none this program knows               */
 	TUF_REASON_INTERNAL,     /* no memory, or the caller broke the protocol                  */
 };
 

@@ -112,6 +112,10 @@ int tuf_listed_check(const struct tuf_listed *l, const void *data, size_t n, con
 	if (l->has_length && n != l->length)
 		return TUF_REFUSE(ret_why, TUF_REASON_HASH, e, EBADMSG,
 				  "%s: has %zu bytes, %" PRIu64 " are listed", what, n, l->length);
+	/* 5.5.2: it must match what is listed, and what is not known here cannot */
+	if (l->hashes.present && !l->hashes.has256 && !l->hashes.has512)
+		return TUF_REFUSE(ret_why, TUF_REASON_UNKNOWN_HASH, e, EBADMSG,
+				  "%s: hashes are listed, but neither sha256 nor sha512", what);
 	return check_bytes(&l->hashes, data, n, what, ret_why, e);
 }
 
