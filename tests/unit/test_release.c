@@ -210,7 +210,8 @@ static void test_offer(void)
 
 	offer(&o, "1.2.0");
 	o.published = 1700000000;
-	o.paused = o.critical = o.rollout = true;
+	o.paused = o.critical = o.rollout = o.rollout_slow_start = true;
+	(void)snprintf(o.floor, sizeof(o.floor), "1.1.0");
 	o.rollout_start = 1700000001;
 	o.rollout_seconds = 7200;
 	(void)snprintf(o.dead_end, sizeof(o.dead_end), "go to 2.x");
@@ -218,6 +219,7 @@ static void test_offer(void)
 	CHECK(release_offer_parse(o.path, j, &got, &e) == 0, "%s", e.text);
 	CHECK(release_offer_format(&got, &again, &e) == 0, "%s", e.text);
 	CHECK(json_equal(j, again), "not the same again");
+	CHECK(got.rollout_slow_start && strcmp(got.floor, "1.1.0") == 0, "floor and curve");
 	CHECK(got.rollout && got.rollout_seconds == 7200 && got.paused && got.critical, "members");
 	CHECK(release_offer_parse("stable/web_1.3.0.json", j, &got, &e) < 0, "path of another");
 	CHECK(release_offer_parse(o.path, NULL, &got, &e) < 0, "no custom accepted");

@@ -296,12 +296,6 @@ int report_status(const struct host *h, const struct record *rec, const struct m
 
 static int put_reasons(json_t *o, const struct release_decision *d, struct err *e)
 {
-	static const char *const codes[] = {
-		[RELEASE_WHY_NONE_OFFERED] = "none-offered", [RELEASE_WHY_PAUSED] = "paused",
-		[RELEASE_WHY_ROLLOUT] = "rollout",           [RELEASE_WHY_FAILED] = "failed-here",
-		[RELEASE_WHY_BARRIER] = "barrier",           [RELEASE_WHY_OLDER] = "older",
-		[RELEASE_WHY_DEAD_END] = "dead-end",
-	};
 	json_t *arr = json_array();
 	int r = json_put(o, "reasons", arr, e);
 
@@ -310,7 +304,7 @@ static int put_reasons(json_t *o, const struct release_decision *d, struct err *
 
 		r = json_push(arr, j, e);
 		if (r == 0)
-			r = json_put_str(j, "code", codes[d->reason[i].code], e);
+			r = json_put_str(j, "code", release_why_name(d->reason[i].code), e);
 		if (r == 0)
 			r = put_text(j, "version", d->reason[i].version, e);
 		if (r == 0)

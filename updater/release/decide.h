@@ -21,7 +21,15 @@ enum release_reason_code {
 	RELEASE_WHY_BARRIER,  /* must first update through another release */
 	RELEASE_WHY_OLDER,    /* older than what runs: a downgrade is never automatic */
 	RELEASE_WHY_DEAD_END, /* the running release's line ends */
+	RELEASE_WHY_PINNED,   /* this host is pinned to another */
+	RELEASE_WHY_BOUNDS,   /* below the lowest or above the highest version allowed here */
+	RELEASE_WHY_AGE,      /* until: when it is old enough for this host */
+	RELEASE_WHY_HELD,     /* updates are on hold here */
+	RELEASE_WHY_FLOOR,    /* a downgrade below what the signed metadata allows */
 };
+
+/* "none-offered", "paused", ...: what JSON calls it. */
+const char *release_why_name(enum release_reason_code code);
 
 struct release_reason {
 	enum release_reason_code code;
@@ -39,7 +47,24 @@ struct release_failed {
 	const char *reason;
 };
 
+/*
+ * What this host's operator allows. Zero: everything. `where` is put into the sentence as it is
+ * ("/etc/proa/proa.conf, line 3"; NULL: nothing is said).
+ */
+struct release_policy {
+	char pin[RELEASE_VERSION_MAX]; /* a version, or its beginning: 1.4 follows 1.4.2 and 1.4.10
+					*/
+	const char *pin_where;
+	bool hold; /* nothing new */
+	const char *hold_where;
+	char lowest[RELEASE_VERSION_MAX], highest[RELEASE_VERSION_MAX]; /* both included */
+	uint64_t minimum_age;  /* seconds after it was published */
+	bool critical_at_once; /* minimum_age does not hold back critical releases */
+	bool allow_downgrade;  /* a person said so, this once */
+};
+
 struct release_host {
+	struct release_policy policy;
 	const char *image, *arch, *channel;
 	const char *running; /* version, or NULL: nothing runs (a fresh disk) */
 	const struct release_failed *failed;
@@ -68,11 +93,25 @@ struct release_decision {
  * Newest first: the first release that is newer than the running one and has no reason against it
  * is chosen. A barrier makes an older one the next step. Offers of another image or architecture
  * are passed over. Pointers in *ret point into offers.
+ *
+ * Pin and bounds say what this host should run, so a host that runs the newest they leave is
+ * current. With policy.allow_downgrade the first older release that has no reason against it is
+ * chosen when no newer one is: never below the highest floor that any offer for this host sets;
+ * neither a dead end, a hold, the minimum age nor the rollout keeps it back, as a person asked.
  */
 void release_decide(const struct release_offer *offers, size_t n, const struct release_host *host,
 		    struct release_decision *ret);
 
 /* This host's place in a rollout, 0 to 65535: keyed hash of machine and release. */
 unsigned release_place(const uint8_t key[16], const char *version);
+
+/* When the rollout of o reaches a place; o->published when there is none. */
+int64_t release_opens(const struct release_offer *o, unsigned place);
+
+/*
+ * True if version is pin, or begins with it and goes on with '.', '-', '+', '~' or '^': 1.4
+ * fits 1.4 and 1.4.2, not 1.40.
+ */
+bool release_pin_fits(const char *pin, const char *version);
 
 #endif

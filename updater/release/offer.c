@@ -24,6 +24,19 @@ static int copy_opt(const json_t *o, const char *key, const char *what, char *ou
 	return 0;
 }
 
+/* A curve this Proa does not know is a straight line: the last host's turn comes at the same time.
+ */
+static int parse_curve(const json_t *rollout, const char *what, struct release_offer *o,
+		       struct err *e)
+{
+	const char *s;
+	int r = json_get_str_opt(rollout, "curve", what, &s, e);
+
+	if (r == 0)
+		o->rollout_slow_start = s && strcmp(s, "slow-start") == 0;
+	return r;
+}
+
 static int parse_rollout(const json_t *custom, const char *what, struct release_offer *o,
 			 struct err *e)
 {
@@ -37,6 +50,8 @@ static int parse_rollout(const json_t *custom, const char *what, struct release_
 		r = json_get_time(ro, "start", what, &o->rollout_start, e);
 	if (r == 0)
 		r = json_get_u64(ro, "seconds", what, ROLLOUT_MAX, &o->rollout_seconds, e);
+	if (r == 0)
+		r = parse_curve(ro, what, o, e);
 	o->rollout = r == 0;
 	return r;
 }
@@ -67,6 +82,8 @@ static int check_names(const struct release_offer *o, struct err *e)
 	if (o->minimum_from[0] && !version_valid(o->minimum_from))
 		return err_set(e, ERR_INPUT, EINVAL, "%s: minimum_from: not a valid version",
 			       o->path);
+	if (o->floor[0] && !version_valid(o->floor))
+		return err_set(e, ERR_INPUT, EINVAL, "%s: floor: not a valid version", o->path);
 	(void)snprintf(name, sizeof(name), "%s_%s.json", o->image, o->version);
 	if (strcmp(slash ? slash + 1 : o->path, name) != 0)
 		return err_set(e, ERR_INPUT, EINVAL, "%s: the path does not say %s", o->path, name);
@@ -102,6 +119,8 @@ int release_offer_parse(const char *path, const json_t *custom, struct release_o
 		r = copy_opt(custom, "minimum_from", path, o.minimum_from, sizeof(o.minimum_from),
 			     e);
 	if (r == 0)
+		r = copy_opt(custom, "floor", path, o.floor, sizeof(o.floor), e);
+	if (r == 0)
 		r = copy_opt(custom, "dead_end", path, o.dead_end, sizeof(o.dead_end), e);
 	if (r == 0)
 		r = check_names(&o, e);
@@ -120,6 +139,8 @@ static int format_rollout(const struct release_offer *o, json_t *j, struct err *
 		r = json_put_time(ro, "start", o->rollout_start, e);
 	if (r == 0)
 		r = json_put_u64(ro, "seconds", o->rollout_seconds, e);
+	if (r == 0 && o->rollout_slow_start)
+		r = json_put_str(ro, "curve", "slow-start", e);
 	return r;
 }
 
@@ -145,6 +166,8 @@ int release_offer_format(const struct release_offer *o, json_t **ret, struct err
 		r = format_rollout(o, j, e);
 	if (r == 0 && o->minimum_from[0])
 		r = json_put_str(j, "minimum_from", o->minimum_from, e);
+	if (r == 0 && o->floor[0])
+		r = json_put_str(j, "floor", o->floor, e);
 	if (r == 0 && o->dead_end[0])
 		r = json_put_str(j, "dead_end", o->dead_end, e);
 	if (r < 0)

@@ -26,9 +26,12 @@ struct release_offer {
 	int64_t rollout_start;
 	uint64_t rollout_seconds; /* the last host's turn comes this long after start */
 	bool rollout;             /* the two are set */
+	bool rollout_slow_start;  /* "curve": "slow-start": the share grows with the square of time
+				   */
 	bool paused;
 	bool critical;                          /* severity */
 	char minimum_from[RELEASE_VERSION_MAX]; /* a barrier; empty: none */
+	char floor[RELEASE_VERSION_MAX];        /* nothing older is safe any more; empty: none */
 	char dead_end[RELEASE_MESSAGE_MAX];     /* the message; empty: none */
 };
 
