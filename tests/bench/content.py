@@ -61,15 +61,17 @@ def make_tree(tree, size, seed):
         lap += 1
 
 
-def change_tree(files, seed):
-    """What an update of some packages does: one file in 20 new, one in 20 shifted by a few bytes."""
+def change_tree(files, seed, budget):
+    """What an update of some packages does: files of `budget` bytes in all become others, or (one
+    in two) are shifted by a few bytes."""
     rng = random.Random(f"{seed} change")
-    for path in files:
-        kind = rng.randrange(20)
-        if kind > 1:
-            continue
+    for path in sorted(files, key=lambda f: hashlib.sha256(f"{seed} {f}".encode()).digest()):
         with open(path, "rb") as f:
             data = f.read()
+        if len(data) > budget:
+            continue
+        budget -= len(data)
+        kind = rng.randrange(2)
         at = rng.randrange(len(data))
         if kind == 0:
             data = varied(data, seed, "change")

@@ -10,6 +10,8 @@ import time
 PR_SET_CHILD_SUBREAPER = 36
 TICK = 0.004  # VmHWM only rises, so no more than the growth of a process's last 4 ms is missed
 HERTZ = os.sysconf("SC_CLK_TCK")
+# the shell of a pipeline, and the program that only shows what proad does
+NOT_COUNTED = ("bash", "proactl")
 
 
 def adopt_orphans():
@@ -17,9 +19,10 @@ def adopt_orphans():
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def children_cpu():
+def children_cost():
+    """CPU seconds, and bytes written to storage (Linux counts them in blocks of 512)."""
     u = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return u.ru_utime + u.ru_stime
+    return u.ru_utime + u.ru_stime, u.ru_oublock * 512
 
 
 def read_stat(pid):
@@ -63,8 +66,7 @@ class Watch:
         stat = read_stat(pid)
         if not stat:
             return
-        s = self.seen.setdefault((pid, stat[0]), {"rss_kib": 0, "anon_kib": 0, "cpu_s": 0.0,
-                                                  "written": 0})
+        s = self.seen.setdefault((pid, stat[0]), {"rss_kib": 0, "anon_kib": 0, "cpu_s": 0.0})
         s["cpu_s"] = max(s["cpu_s"], stat[2])
         try:
             with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as f:
@@ -74,9 +76,6 @@ class Watch:
                         s["rss_kib"] = max(s["rss_kib"], int(value.split()[0]))
                     elif key == "RssAnon":
                         s["anon_kib"] = max(s["anon_kib"], int(value.split()[0]))
-            with open(f"/proc/{pid}/io", encoding="utf-8") as f:
-                io = dict(line.split(": ") for line in f)
-            s["written"] = max(s["written"], int(io["write_bytes"]))
         except (OSError, ValueError):
             pass  # it has just ended, or (proa-fetch without root) does not let itself be read
 
@@ -90,16 +89,19 @@ class Watch:
         for (_, name), s in self.seen.items():
             have = ret.setdefault(name, dict.fromkeys(s, 0))
             for key, value in s.items():
-                add = key in ("cpu_s", "written")
-                have[key] = round(have[key] + value, 2) if add else max(have[key], value)
+                have[key] = (round(have[key] + value, 2) if key == "cpu_s" else
+                             max(have[key], value))
         return ret
 
 
-def run(command, env, log):
-    """Runs a shell command; its standard output is returned, its standard error goes to `log`."""
+def run(command, env, log, cut=None):
+    """Runs a shell command; its standard output is returned, its standard error goes to `log`.
+
+    cut: called every few milliseconds; true kills every process at once (then rc is not 0).
+    """
     os.sync()  # what others have written does not fall into this measurement
     before = set(os.listdir("/proc"))
-    cpu, start = children_cpu(), time.monotonic()
+    (cpu, written), start = children_cost(), time.monotonic()
     with open(log, "wb") as err, open(f"{log}.out", "w+b") as out:
         child = subprocess.Popen(["/bin/bash", "-c", f"set -o pipefail; {command}"], env=env,
                                  stdin=subprocess.DEVNULL, stdout=out, stderr=err)
@@ -108,21 +110,28 @@ def run(command, env, log):
             # left unreaped until it is counted, so that the pid cannot be taken by another
             while not os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 watch.tick()
+                if cut and cut():
+                    kill(watch)
                 time.sleep(TICK)
         except BaseException:
-            for pid in watch.family:
-                try:
-                    os.kill(pid, signal.SIGTERM)
-                except ProcessLookupError:
-                    pass
+            kill(watch)
             raise
         wall = time.monotonic() - start
         rc = child.wait()
         reap(watch.family - {child.pid})
         out.seek(0)
         text = out.read().decode(errors="replace")
-    return {"rc": rc, "wall_s": round(wall, 3), "cpu_s": round(children_cpu() - cpu, 3),
-            "processes": watch.by_name(), "stdout": text}
+    after = children_cost()
+    return {"rc": rc, "wall_s": round(wall, 3), "cpu_s": round(after[0] - cpu, 3),
+            "written": after[1] - written, "processes": watch.by_name(), "stdout": text}
+
+
+def kill(watch):
+    for pid in watch.family:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def reap(left):
