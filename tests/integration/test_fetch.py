@@ -541,10 +541,10 @@ class Wire(Case):
         return struct.pack("<HHI", 0x5750, kind, n) + body
 
     def get(self, n, url=b"http://127.0.0.1:1/x", offset=0, length=0, cap=100, flags=0):
-        return self.frame(2, n, struct.pack("<QQQIHH", offset, length, cap, flags, len(url), 0) + url)
+        return self.frame(2, n, struct.pack("<QQQIIIHH", offset, length, cap, flags, 0, 0, len(url), 0) + url)
 
     def test_hostile_agent(self):
-        hello = self.frame(1, 0, struct.pack("<I", 1))
+        hello = self.frame(1, 0, struct.pack("<I", 2))
         for name, frames in {
             "no greeting": [self.get(1)],
             "other version": [self.frame(1, 0, struct.pack("<I", 9))],
@@ -570,17 +570,17 @@ class Wire(Case):
                 self.assertEqual(err.count("\n"), 1, err)
 
     def test_hang_up_and_unknown_cancel(self):
-        hello = self.frame(1, 0, struct.pack("<I", 1))
+        hello = self.frame(1, 0, struct.pack("<I", 2))
         p, s = self.talk(hello, self.frame(3, 77), self.get(1, f"{self.http}/big.bin".encode(), cap=MAX))
         self.assertEqual(s.recv(70000), hello)
         s.close()
         self.assertEqual((p.communicate(timeout=60)[1], p.returncode), (b"", 0))
 
     def test_descriptors_are_dropped(self):
-        p, s = self.talk(self.frame(1, 0, struct.pack("<I", 1)))
+        p, s = self.talk(self.frame(1, 0, struct.pack("<I", 2)))
         self.assertTrue(s.recv(70000))
         for k in range(20):
-            s.sendmsg([self.frame(4, 0, struct.pack("<Q", 0))],
+            s.sendmsg([self.frame(4, 0, struct.pack("<QQI", 0, 0, 0))],
                       [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [s.fileno()]))])
         s.send(self.get(1, b"file:///dev/zero"))
         self.assertTrue(s.recv(70000))
@@ -589,7 +589,7 @@ class Wire(Case):
         self.assertEqual((p.communicate(timeout=60)[1], p.returncode), (b"", 0))
 
     def test_sandbox(self):
-        p, s = self.talk(self.frame(1, 0, struct.pack("<I", 1)))
+        p, s = self.talk(self.frame(1, 0, struct.pack("<I", 2)))
         self.assertTrue(s.recv(70000))
         with open(f"/proc/{p.pid}/status") as f:
             status = dict(l.split(":", 1) for l in f)

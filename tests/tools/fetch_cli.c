@@ -145,7 +145,7 @@ int main(int argc, char **argv)
 	struct err e = ERR_INIT;
 	const struct wire_msg *m;
 	bool memory = false;
-	uint64_t limit = 0;
+	struct wire_limit limit = { .most = 0 };
 	size_t args = 1;
 	int fd, opt, r;
 	pid_t pid;
@@ -160,14 +160,14 @@ int main(int argc, char **argv)
 		else if (opt == 'c')
 			c.cancel = strtoull(optarg, NULL, 10);
 		else if (opt == 'l')
-			limit = strtoull(optarg, NULL, 10);
+			limit.most = strtoull(optarg, NULL, 10);
 		else if (opt == 'r')
 			memory = true;
 	}
 	CHECK(spawn_peer(child, SOCK_SEQPACKET, &pid, &fd, &e) == 0, "%s", e.text);
 	CHECK(wire_client_new(fd, &c.client, &e) == 0, "%s", e.text);
-	if (limit)
-		CHECK(wire_client_limit(c.client, limit, &e) == 0, "%s", e.text);
+	if (limit.most)
+		CHECK(wire_client_limit(c.client, &limit, &e) == 0, "%s", e.text);
 	for (int i = optind; i < argc; i++)
 		ask(&c, argv[i]);
 	while (wire_client_flights(c.client) > 0) {

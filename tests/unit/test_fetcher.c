@@ -34,7 +34,8 @@ enum peer {
 };
 
 static uint8_t file[FILE_N];
-static uint32_t pending; /* the peer's transfer that has not ended */
+static uint32_t pending[64]; /* the peer's transfers that have not ended */
+static size_t n_pending;
 
 static void put(int fd, const struct wire_msg *m)
 {
@@ -99,7 +100,7 @@ static void put_file(int fd, uint32_t id, const struct wire_get *get, enum peer 
 		to = get->max_bytes;
 	put(fd, &m);
 	if (p == NO_RANGES && get->offset > 0) {
-		pending = id; /* the agent will cancel */
+		pending[n_pending++ % 64] = id; /* the agent will cancel */
 		return;
 	}
 	if (p == GONE) {
@@ -118,8 +119,9 @@ static void put_file(int fd, uint32_t id, const struct wire_get *get, enum peer 
 
 static void answer(int fd, const struct wire_msg *m, enum peer p)
 {
-	if (m->type == WIRE_CANCEL && m->id == pending)
-		put_fail(fd, m->id, ERR_RETRY, 0, "cancelled");
+	for (size_t i = 0; m->type == WIRE_CANCEL && i < n_pending && i < 64; i++)
+		if (m->id == pending[i])
+			put_fail(fd, m->id, ERR_RETRY, 0, "cancelled");
 	if (m->type != WIRE_GET)
 		return;
 	if (p == NOTED)
@@ -380,7 +382,7 @@ int main(void)
 	test_stop(NO_RANGES);
 	test_bad_source(SHORT, -EBADMSG, "misbehaved");
 	test_bad_source(LONG_TOTAL, -EBADMSG, "larger than allowed");
-	test_bad_source(SHORT_TOTAL, -EBADMSG, "the signed manifest says");
+	test_bad_source(SHORT_TOTAL, -EREMOTEIO, "the signed manifest says");
 	test_bad_source(MIXED, -EBADMSG, "misbehaved");
 	test_bad_source(NOT_FOUND, -ENOENT, "404");
 	test_bad_source(BROKEN, -EREMOTEIO, "500");

@@ -60,6 +60,8 @@ static void rnd_get(struct wire_get *g)
 	g->length = rnd() % (g->max_bytes + 1);
 	g->offset = g->length ? rnd() % (g->max_bytes - g->length + 1) : rnd_size();
 	g->flags = (uint32_t)(rnd() % 2);
+	g->deadline_s = (uint32_t)(rnd() % (WIRE_SECONDS_MAX + 1));
+	g->tries = (uint32_t)(rnd() % (WIRE_TRIES_MAX + 1));
 }
 
 static uint8_t data[WIRE_DATA_MAX];
@@ -85,7 +87,9 @@ static void rnd_msg(enum wire_side from, struct wire_msg *m)
 	case WIRE_CANCEL:
 		break;
 	case WIRE_LIMIT:
-		m->limit = rnd_size();
+		m->limit.most = rnd_size();
+		m->limit.least_s = (uint32_t)(rnd() % (WIRE_SECONDS_MAX + 1));
+		m->limit.least = m->limit.least_s ? rnd_size() : 0;
 		break;
 	case WIRE_HEAD:
 		m->head.total = rnd() % 4 ? total : WIRE_UNKNOWN;
@@ -104,6 +108,7 @@ static void rnd_msg(enum wire_side from, struct wire_msg *m)
 	case WIRE_FAIL:
 		m->fail.kind = (enum err_kind)(ERR_RETRY + rnd() % 4);
 		m->fail.status = (uint32_t)(rnd() % 1000);
+		m->fail.changed = rnd() % 2;
 		rnd_text(m->fail.text, 1, WIRE_TEXT_MAX);
 		break;
 	case WIRE_NOTE:
@@ -186,6 +191,18 @@ static void test_bounds(void)
 	m.get.max_bytes = 100;
 	m.get.flags = 2;
 	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "unknown flag");
+	m.get.flags = 0;
+	m.get.tries = WIRE_TRIES_MAX + 1;
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "too many tries");
+	m.get.tries = 0;
+	m.get.deadline_s = WIRE_SECONDS_MAX + 1;
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "a deadline after a year");
+	m = (struct wire_msg){ .type = WIRE_LIMIT, .limit = { .least = 1 } };
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "a rate over no time");
+	m.limit.least_s = WIRE_SECONDS_MAX + 1;
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "a rate over years");
+	m.limit.least_s = 1;
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == 8 + 20, "a limit");
 }
 
 static void test_text(void)

@@ -258,7 +258,11 @@ static void test_limits(void)
 	(void)snprintf(bad.url, sizeof(bad.url), "gopher://x");
 	CHECK(wire_client_get(c, &bad, &id, &e) < 0 && e.kind == ERR_INPUT, "%s", e.text);
 	for (unsigned k = 0; k < WIRE_FLIGHT_MAX; k++)
-		CHECK(wire_client_get(c, &g, &id, &e) == 0, "%s", e.text);
+		CHECK(wire_client_room(c) == WIRE_FLIGHT_MAX - k &&
+			      wire_client_get(c, &g, &id, &e) == 0,
+		      "%s", e.text);
+	CHECK(wire_client_cancel(c, id, &e) == 0, "%s", e.text);
+	CHECK(wire_client_room(c) == 0, "a cancelled request has not ended");
 	CHECK(wire_client_get(c, &g, &id, &e) == -EBUSY, "no end of requests");
 	say(peer, &old);
 	CHECK(wire_client_next(c, 0, &m, &e) < 0 && e.kind == ERR_HOST, "%s", e.text);

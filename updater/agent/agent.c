@@ -210,6 +210,9 @@ static int connect_fetch(struct agent *a, struct fetcher **ret, struct err *e)
 					   .program = a->fetch_program,
 					   .url = a->host->conf.url,
 					   .limit = a->host->conf.limit,
+					   .min_rate = a->host->conf.min_rate,
+					   .min_time_s = a->host->conf.min_time_s,
+					   .deadline_s = a->host->conf.deadline_s,
 					   .wait = a->wait,
 					   .note = a->note,
 					   .arg = a->arg };
@@ -310,7 +313,6 @@ static int check_metadata(struct agent *a, struct check *c, struct err *e)
 				     .first_root = a->host->conf.root,
 				     .channel = a->host->conf.channel,
 				     .now = agent_now(a),
-				     .url = a->host->conf.url,
 				     .fetch = c->fetch };
 	r = trust_refresh(&c->job, &c->trust, e);
 	if (r < 0)

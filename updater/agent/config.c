@@ -12,6 +12,8 @@
 #include "base/sys.h"
 #include "base/version.h"
 #include "bootctl/uki.h"
+#include "updater/agent/mirror.h"
+#include "updater/wire/wire.h"
 
 #define OS_RELEASE    "/usr/lib/os-release"
 #define CHANNEL_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
@@ -30,6 +32,9 @@ static const char *const known[] = {
 	"Update.Reboot",
 	"Fetch.Socket",
 	"Fetch.BandwidthLimit",
+	"Fetch.MinimumRate",
+	"Fetch.MinimumTime",
+	"Fetch.Deadline",
 	"Health.Deadline", /* proa-health reads it */
 	NULL,
 };
@@ -114,22 +119,87 @@ static int load_image(struct conf *c, struct config *cfg, struct err *e)
 	return 0;
 }
 
+/* One mirror more, with a '/' at its end. */
+static int add_url(struct conf *c, const char *p, size_t n, struct config *cfg, struct err *e)
+{
+	size_t have = strlen(cfg->url);
+	char url[CONFIG_URL_MAX];
+
+	if (n >= sizeof(url) - 1)
+		return bad_value(c, "Source", "URL", "has a URL that is too long", e);
+	(void)snprintf(url, sizeof(url), "%.*s%s", (int)n, p, p[n - 1] == '/' ? "" : "/");
+	if ((strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0 &&
+	     strncmp(url, "file:///", 8) != 0) ||
+	    !wire_url_valid(url) || p[n - 1] == ',')
+		return bad_value(c, "Source", "URL",
+				 "must be URLs, blanks between them, that begin with https://, "
+				 "http:// or file:///",
+				 e);
+	if (have + strlen(url) + 2 > sizeof(cfg->url))
+		return bad_value(c, "Source", "URL", "is too long", e);
+	(void)snprintf(cfg->url + have, sizeof(cfg->url) - have, "%s%s", have ? " " : "", url);
+	return 0;
+}
+
+static int load_urls(struct conf *c, struct config *cfg, struct err *e)
+{
+	char all[CONFIG_URLS_MAX];
+	unsigned count = 0;
+	int r = get(c, "Source", "URL", NULL, all, sizeof(all), e);
+
+	for (const char *p = all + strspn(all, " \t"); r == 0 && *p;) {
+		size_t n = strcspn(p, " \t");
+
+		if (++count > MIRRORS_MAX)
+			return bad_value(c, "Source", "URL", "has more than eight mirrors", e);
+		r = add_url(c, p, n, cfg, e);
+		p += n;
+		p += strspn(p, " \t");
+	}
+	return r;
+}
+
 static int load_source(struct conf *c, struct config *cfg, struct err *e)
 {
-	size_t n;
-	int r = get(c, "Source", "URL", NULL, cfg->url, sizeof(cfg->url) - 1, e);
+	int r = load_urls(c, cfg, e);
 
 	if (r == 0)
 		r = get_path(c, "Source", "Root", "/usr/share/proa/root.json", cfg->root, e);
+	return r;
+}
+
+/* A time from one second to a year. */
+static int get_seconds(struct conf *c, const char *key, uint64_t def, uint32_t *ret, struct err *e)
+{
+	uint64_t v = def;
+	int r = conf_seconds(c, "Fetch", key, def, &v, e);
+
 	if (r < 0)
 		return r;
-	n = strlen(cfg->url);
-	if (n > 0 && strncmp(cfg->url, "https://", 8) != 0 &&
-	    strncmp(cfg->url, "http://", 7) != 0 && strncmp(cfg->url, "file:///", 8) != 0)
-		return bad_value(c, "Source", "URL",
-				 "must begin with https://, http:// or file:///", e);
-	if (n > 0 && cfg->url[n - 1] != '/')
-		(void)snprintf(cfg->url + n, sizeof(cfg->url) - n, "/");
+	if (v == 0 || v > WIRE_SECONDS_MAX)
+		return bad_value(c, "Fetch", key, "must be one second to a year", e);
+	*ret = (uint32_t)v;
+	return 0;
+}
+
+static int load_fetch(struct conf *c, struct config *cfg, struct err *e)
+{
+	int r = get_path(c, "Fetch", "Socket", "/run/proa/fetch.sock", cfg->socket, e);
+
+	if (r == 0)
+		r = conf_bytes(c, "Fetch", "BandwidthLimit", 0, &cfg->limit, e);
+	if (r == 0)
+		r = conf_bytes(c, "Fetch", "MinimumRate", 1024, &cfg->min_rate, e);
+	if (r == 0)
+		r = get_seconds(c, "MinimumTime", 30, &cfg->min_time_s, e);
+	if (r == 0)
+		r = get_seconds(c, "Deadline", 300, &cfg->deadline_s, e);
+	if (r < 0)
+		return r;
+	if (cfg->limit > WIRE_SIZE_MAX)
+		return bad_value(c, "Fetch", "BandwidthLimit", "is too large", e);
+	if (cfg->min_rate > WIRE_SIZE_MAX)
+		return bad_value(c, "Fetch", "MinimumRate", "is too large", e);
 	return 0;
 }
 
@@ -190,9 +260,7 @@ int config_load(const char *file, config_warn_fn warn, void *arg, struct config 
 	if (r == 0)
 		r = load_update(c, &cfg, e);
 	if (r == 0)
-		r = get_path(c, "Fetch", "Socket", "/run/proa/fetch.sock", cfg.socket, e);
-	if (r == 0)
-		r = conf_bytes(c, "Fetch", "BandwidthLimit", 0, &cfg.limit, e);
+		r = load_fetch(c, &cfg, e);
 	if (r < 0)
 		return r;
 	*ret = cfg;

@@ -8,7 +8,8 @@
 #include "base/err.h"
 
 #define CONFIG_PATH_MAX 256
-#define CONFIG_URL_MAX  1024
+#define CONFIG_URL_MAX  1024 /* of one mirror */
+#define CONFIG_URLS_MAX 4096
 
 /* proa.conf(5), read and checked. Strings that say "auto" in the file are empty here. */
 struct config {
@@ -18,13 +19,17 @@ struct config {
 	char state[CONFIG_PATH_MAX];   /* [Host] State=: /var/lib/proa */
 	char efivars[CONFIG_PATH_MAX]; /* [Host] Efivars=: empty: the host's own, if Disk= runs */
 	char arch[16];                 /* [Host] Architecture=: empty: this program's own */
-	char url[CONFIG_URL_MAX];      /* [Source] URL=: of the repository, ends in '/' */
-	char root[CONFIG_PATH_MAX];    /* [Source] Root=: first trusted TUF root */
-	char channel[65];              /* [Update] Channel=: stable */
-	unsigned tries;                /* [Update] Tries=: boots before falling back, 1 to 9 */
-	bool reboot;                   /* [Update] Reboot=immediate (true) or manual */
-	char socket[CONFIG_PATH_MAX];  /* [Fetch] Socket=: of proa-fetch */
-	uint64_t limit;                /* [Fetch] BandwidthLimit=: bytes per second, 0: none */
+	/* [Source] URL=: of the repository's mirrors, each ends in '/', one blank between two */
+	char url[CONFIG_URLS_MAX];
+	char root[CONFIG_PATH_MAX];   /* [Source] Root=: first trusted TUF root */
+	char channel[65];             /* [Update] Channel=: stable */
+	unsigned tries;               /* [Update] Tries=: boots before falling back, 1 to 9 */
+	bool reboot;                  /* [Update] Reboot=immediate (true) or manual */
+	char socket[CONFIG_PATH_MAX]; /* [Fetch] Socket=: of proa-fetch */
+	uint64_t limit;               /* [Fetch] BandwidthLimit=: bytes per second, 0: none */
+	uint64_t min_rate;            /* [Fetch] MinimumRate=: bytes per second, 0: any ... */
+	uint32_t min_time_s;          /* [Fetch] MinimumTime=: ... over so many seconds */
+	uint32_t deadline_s;          /* [Fetch] Deadline=: seconds for one file of metadata */
 };
 
 /*

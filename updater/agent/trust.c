@@ -61,7 +61,10 @@ static int fetch(const struct trust_job *job, const struct tuf_request *rq, stru
 	if (r < 0)
 		return r;
 	r = tuf_update_answer(u, found, b.p, b.n, e);
-	return r < 0 ? err_wrap(e, r, "%s", job->url) : 0;
+	if (r < 0)
+		return err_wrap(e, r, "%s",
+				fetcher_mirror(job->fetch, fetcher_used(job->fetch)).url);
+	return 0;
 }
 
 static int save(const struct trust_job *job, int store, const struct tuf_request *rq, struct err *e)
@@ -173,24 +176,22 @@ static int64_t newest_time(const struct trust *t)
 	return newest;
 }
 
-int trust_refresh(const struct trust_job *job, struct trust *ret, struct err *e)
+/* From the mirror in use. */
+static int refresh(const struct trust_job *job, int store, struct trust *ret, struct err *e)
 {
-	AUTO_SYS_FD store = { .sys = job->sys, .fd = -1 };
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
 	ret->offers = calloc(TRUST_OFFERS_MAX, sizeof(*ret->offers));
 	if (!ret->offers)
 		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
-	r = open_store(job, &store, e);
+	r = begin(job, store, ret, e);
 	if (r == 0)
-		r = begin(job, store.fd, ret, e);
-	if (r == 0)
-		r = run(job, store.fd, ret->tuf, e);
+		r = run(job, store, ret->tuf, e);
 	if (r == 0)
 		r = tuf_update_want_role(ret->tuf, job->channel, e);
 	if (r == 0)
-		r = run(job, store.fd, ret->tuf, e);
+		r = run(job, store, ret->tuf, e);
 	if (r == 0)
 		r = tuf_update_role_each(ret->tuf, take_offer, ret, e);
 	if (r == 0)
@@ -204,6 +205,137 @@ int trust_refresh(const struct trust_job *job, struct trust *ret, struct err *e)
 	return r;
 }
 
+/* Whether a failure says something about a mirror, or about this host and proa-fetch. */
+static bool of_mirror(int r, const struct err *e, enum tuf_reason why)
+{
+	if (r == -ECANCELED || r == -EPIPE || r == -ETIMEDOUT || e->kind == ERR_HOST ||
+	    e->kind == ERR_BUG)
+		return false;
+	return r != -EBADMSG || why != TUF_REASON_NONE; /* else proa-fetch misbehaved */
+}
+
+/* The mirrors, one after the other. */
+struct search {
+	bool found;
+	size_t best;
+	uint64_t version; /* of its timestamp */
+	bool done[MIRRORS_MAX];
+	unsigned failed;
+	struct err bad; /* of the first that failed, then of all */
+	enum tuf_reason why;
+};
+
+static void search_failed(struct search *s, const struct err *mine, enum tuf_reason why)
+{
+	struct err first = s->bad;
+
+	if (s->why == TUF_REASON_NONE)
+		s->why = why;
+	if (s->failed++ == 0) {
+		s->bad = *mine;
+		return;
+	}
+	/* one that may be back is worth another try later */
+	(void)!err_set(&s->bad, mine->kind == ERR_RETRY ? mine->kind : first.kind, first.os,
+		       "%.230s; %.230s", first.text, mine->text);
+}
+
+static int try_mirror(const struct trust_job *job, int store, size_t i, struct search *s,
+		      struct trust *ret, struct err *e)
+{
+	struct tuf_role_info info = { .version = 0 };
+	struct err mine = ERR_INIT;
+	struct trust t;
+	int r = refresh(job, store, &t, &mine);
+
+	if (r < 0) {
+		enum tuf_reason why = t.why;
+		bool root = t.tuf != NULL; /* else the root here is bad, and no mirror mends it */
+
+		trust_done(&t);
+		if (!root || !of_mirror(r, &mine, why)) {
+			ret->why = why;
+			*e = mine;
+			return r;
+		}
+		fetcher_fault(job->fetch, i, mine.text);
+		s->done[i] = mine.kind != ERR_RETRY;
+		search_failed(s, &mine, why);
+		return 0;
+	}
+	s->done[i] = true;
+	(void)!tuf_update_role_info(t.tuf, "timestamp", &info, NULL);
+	if (s->found && info.version <= s->version) {
+		trust_done(&t);
+		return 0;
+	}
+	trust_done(ret);
+	*ret = t;
+	s->found = true;
+	s->best = i;
+	s->version = info.version;
+	return 0;
+}
+
+int trust_refresh(const struct trust_job *job, struct trust *ret, struct err *e)
+{
+	AUTO_SYS_FD store = { .sys = job->sys, .fd = -1 };
+	size_t n = fetcher_mirrors(job->fetch);
+	struct search s = { .found = false };
+	int r = open_store(job, &store, e);
+
+	memset(ret, 0, sizeof(*ret));
+	/* a second round, with all patience, only when the first found nothing */
+	for (size_t k = 0; r == 0 && k < 2 * n && (k < n || !s.found); k++) {
+		size_t i = k % n;
+
+		if (s.done[i] || (n == 1 && k > 0))
+			continue;
+		fetcher_use(job->fetch, i,
+			    s.found          ? FETCHER_GLANCE
+			    : k < n && n > 1 ? FETCHER_BRIEF
+					     : FETCHER_PATIENT);
+		r = try_mirror(job, store.fd, i, &s, ret, e);
+	}
+	if (r < 0)
+		return r;
+	fetcher_use(job->fetch, s.best, FETCHER_PATIENT);
+	if (s.found)
+		return 0;
+	ret->why = s.why;
+	*e = s.bad;
+	return -s.bad.os;
+}
+
+/* The file of a target, from the first mirror that gives what the metadata says. */
+static int fetch_target(const struct trust_job *job, const struct tuf_target *target,
+			const char *path, struct buf *b, enum tuf_reason *why, struct err *e)
+{
+	size_t n = fetcher_mirrors(job->fetch), first = fetcher_used(job->fetch);
+	int r = 0;
+
+	for (size_t k = 0; k < n; k++) {
+		size_t i = (first + k) % n;
+		bool found = false;
+
+		fetcher_use(job->fetch, i, n > 1 ? FETCHER_BRIEF : FETCHER_PATIENT);
+		b->n = 0;
+		*why = TUF_REASON_NONE;
+		r = fetcher_file(job->fetch, path, RELEASE_MANIFEST_MAX, b, &found, e);
+		if (r == 0 && !found)
+			r = err_set(e, ERR_RETRY, ENOENT, "%s%s: the server does not have it",
+				    fetcher_mirror(job->fetch, i).url, path);
+		if (r == 0)
+			r = tuf_target_check(target, b->p, b->n, why, e);
+		if (r == 0)
+			break;
+		if (!of_mirror(r, e, *why))
+			return r;
+		fetcher_fault(job->fetch, i, e->text);
+	}
+	return r;
+}
+
 int trust_manifest(const struct trust_job *job, struct trust *t, const struct release_offer *offer,
 		   struct release_manifest *ret, struct err *e)
 {
@@ -212,7 +344,6 @@ int trust_manifest(const struct trust_job *job, struct trust *t, const struct re
 	AUTO_BUF path = BUF_INIT;
 	struct tuf_target target;
 	struct release_manifest m;
-	bool found = false;
 	int r = open_store(job, &store, e);
 
 	if (r == 0)
@@ -226,12 +357,7 @@ int trust_manifest(const struct trust_job *job, struct trust *t, const struct re
 	if (r == 0)
 		r = tuf_target_remote(&target, tuf_update_consistent(t->tuf), &path, e);
 	if (r == 0)
-		r = fetcher_file(job->fetch, path.p, RELEASE_MANIFEST_MAX, &b, &found, e);
-	if (r < 0)
-		return r;
-	if (!found)
-		return err_set(e, ERR_RETRY, ENOENT, "%s: the server does not have it", path.p);
-	r = tuf_target_check(&target, b.p, b.n, &t->why, e);
+		r = fetch_target(job, &target, path.p, &b, &t->why, e);
 	if (r == 0)
 		r = release_manifest_parse(b.p, b.n, offer->path, &m, e);
 	if (r < 0)

@@ -38,14 +38,18 @@ struct trust_job {
 	const char *first_root; /* path of the root that came with the image */
 	const char *channel;
 	int64_t now;
-	const char *url; /* of the repository, for sentences */
 	struct fetcher *fetch;
 };
 
 /*
- * A whole refresh and the channel's offers. On failure everything verified before it is kept in
- * the store and ret->why says which check refused; *ret must be given to trust_done() either way.
- * ERR_REFUSED for metadata that must not be trusted, ERR_RETRY for a network that fails.
+ * A whole refresh and the channel's offers. Every mirror is asked, and the newest metadata that
+ * verifies counts: one that is stale, away or lying cannot hold a host back while another is not.
+ * Each refresh is of one mirror as a whole; the store, which they share, knows the newest version
+ * ever verified, and so refuses those behind it. The fetcher then uses the mirror that was best,
+ * and knows what is wrong with the others (fetcher_mirror()). On failure everything verified before
+ * it is kept in the store and ret->why says which check refused; *ret must be given to trust_done()
+ * either way. ERR_REFUSED for metadata that must not be trusted, ERR_RETRY for a network that
+ * fails.
  */
 int trust_refresh(const struct trust_job *job, struct trust *ret, struct err *e)
 	__attribute__((warn_unused_result));

@@ -102,6 +102,7 @@ void fetch_job_fail(struct fetch_job *j, const struct err *e)
 	j->last = (struct wire_msg){ .type = WIRE_FAIL, .id = j->id };
 	j->last.fail.kind = e->kind == ERR_BUG || e->kind == ERR_NONE ? ERR_HOST : e->kind;
 	j->last.fail.status = j->answer.status;
+	j->last.fail.changed = e->os == ESTALE;
 	wire_text_set(j->last.fail.text, text);
 }
 

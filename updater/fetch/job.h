@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "updater/fetch/answer.h"
 #include "updater/fetch/meter.h"
+#include "updater/fetch/pace.h"
 #include "updater/wire/wire.h"
 
 /* One GET of the agent: what it has got so far, and how that goes onto the wire. */
@@ -26,6 +27,7 @@ struct fetch_job { /* NOLINT(clang-analyzer-optin.performance.Padding) */
 	uint32_t id;
 	int wire;
 	struct fetch_meter *meter;
+	struct fetch_pace *pace;
 	struct wire_get get;
 
 	/* the file */
@@ -38,6 +40,7 @@ struct fetch_job { /* NOLINT(clang-analyzer-optin.performance.Padding) */
 	/* the present answer */
 	struct fetch_answer answer;
 	struct fetch_body body;
+	bool asked;   /* the request is on its way: the server's turn */
 	bool judged;  /* `verdict` is good */
 	int verdict;  /* 0 or what fetch_answer_judge() returned */
 	uint64_t pos; /* offset in the file of the next byte of the body */

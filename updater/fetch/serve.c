@@ -15,13 +15,14 @@
 #include "updater/fetch/transfer.h"
 #include "updater/wire/wire.h"
 
-enum { FILE_BUDGET = 1 << 20, MESSAGES_A_TURN = 64, CONNECTIONS = 6 };
+enum { FILE_BUDGET = 1 << 20, MESSAGES_A_TURN = 64, CONNECTIONS = 4 };
 
 struct server {
 	int fd;
 	CURLM *multi;
 	const struct fetch_settings *settings;
 	struct fetch_meter meter;
+	struct fetch_pace pace;
 	bool greeted, full; /* full: the wire has no room, wait for POLLOUT */
 	unsigned turn;      /* whose data goes first when there is room again */
 	uint32_t last_id;
@@ -77,10 +78,12 @@ static int take_get(struct server *s, const struct wire_msg *m, struct err *e)
 	j->id = m->id;
 	j->wire = s->fd;
 	j->meter = &s->meter;
+	j->pace = &s->pace;
 	j->fd = -1;
 	j->get = m->get;
 	j->next = m->get.offset;
-	j->deadline_ms = now_ms() + (int64_t)s->settings->deadline_s * 1000;
+	j->deadline_ms = now_ms() + 1000 * (int64_t)(m->get.deadline_s ? m->get.deadline_s
+								       : s->settings->deadline_s);
 	if (strncmp(j->get.url, "file:", 5) == 0)
 		fetch_file_start(j);
 	else
@@ -121,7 +124,9 @@ static int take_message(struct server *s, const struct wire_msg *m, struct err *
 	}
 	if (m->type != WIRE_LIMIT)
 		return err_set(e, ERR_REFUSED, EBADMSG, "the agent greeted twice");
-	fetch_meter_set(&s->meter, m->limit, now_ms());
+	fetch_meter_set(&s->meter, m->limit.most, now_ms());
+	if (m->limit.least_s)
+		fetch_pace_set(&s->pace, m->limit.least, m->limit.least_s, now_ms());
 	return 0;
 }
 
@@ -222,10 +227,29 @@ static int sleep_ms(const struct server *s)
 	return (int)t;
 }
 
+/* What the time until now was spent on. */
+static enum fetch_pace_state pace_state(const struct server *s)
+{
+	for (size_t i = 0; i < WIRE_FLIGHT_MAX; i++)
+		if (s->job[i].state == JOB_RUN && s->job[i].asked)
+			return s->full ? PACE_HELD : PACE_WAIT;
+	return PACE_IDLE;
+}
+
+static void drop_slow(struct server *s, enum fetch_pace_state was)
+{
+	if (!fetch_pace_slow(&s->pace, was, now_ms()))
+		return;
+	for (size_t i = 0; i < WIRE_FLIGHT_MAX; i++)
+		if (s->job[i].state == JOB_RUN && s->job[i].asked)
+			fetch_transfer_slow(&s->job[i], s->multi, s->settings, now_ms());
+}
+
 /* One turn: wait, hear the agent, let libcurl work, speak. 1 go on, 0 the agent hung up. */
 static int turn(struct server *s, bool more, struct err *e)
 {
 	struct curl_waitfd w = { .fd = s->fd, .events = CURL_WAIT_POLLIN };
+	enum fetch_pace_state was = pace_state(s);
 	int running, r;
 
 	if (s->full && fetch_meter_wait(&s->meter) == 0)
@@ -241,6 +265,7 @@ static int turn(struct server *s, bool more, struct err *e)
 	if (curl_multi_perform(s->multi, &running) != CURLM_OK)
 		return err_set(e, ERR_HOST, EIO, "libcurl cannot go on");
 	collect(s);
+	drop_slow(s, was);
 	return 1;
 }
 
@@ -275,6 +300,7 @@ int fetch_serve(int fd, const struct fetch_settings *settings, struct err *e)
 	s->fd = fd;
 	s->settings = settings;
 	fetch_meter_set(&s->meter, settings->limit_rate, now_ms());
+	fetch_pace_set(&s->pace, settings->min_rate, settings->min_time_s, now_ms());
 	s->multi = curl_multi_init();
 	if (!s->multi)
 		return err_set(e, ERR_HOST, ENOMEM, "libcurl does not start");

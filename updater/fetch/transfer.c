@@ -72,6 +72,7 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
 	struct fetch_job *j = arg;
 
 	n *= size;
+	fetch_pace_add(j->pace, n);
 	if (j->judged) /* trailers */
 		return n;
 	if (!fetch_answer_line(&j->answer, p, n)) {
@@ -98,6 +99,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 	if (!j->judged || j->verdict < 0) {
 		/* a short error page is read to its end, so that the connection can be kept */
 		j->swallowed += n;
+		fetch_pace_add(j->pace, n);
 		return j->swallowed > SWALLOW_MAX ? 0 : n;
 	}
 	r = fetch_job_take(j, (const uint8_t *)p, n, &j->err);
@@ -105,11 +107,25 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 		j->paused = true;
 		return CURL_WRITEFUNC_PAUSE;
 	}
+	fetch_pace_add(j->pace, n);
 	if (r < 0)
 		(void)job_cut(j, r);
 	if (r > 0)
 		j->complete = true;
 	return r == 0 ? n : 0;
+}
+
+/* libcurl's type */
+static int on_request(void *arg, char *there, /* NOLINT(readability-non-const-parameter) */
+		      char *here,             /* NOLINT(readability-non-const-parameter) */
+		      int there_port, int here_port)
+{
+	(void)there;
+	(void)here;
+	(void)there_port;
+	(void)here_port;
+	((struct fetch_job *)arg)->asked = true;
+	return CURL_PREREQFUNC_OK;
 }
 
 /* --- asking --- */
@@ -172,7 +188,7 @@ static CURLcode set_transport(CURL *h, const char *url, const struct fetch_setti
 	return c;
 }
 
-static CURLcode set_job(struct fetch_job *j, const struct fetch_settings *s, int64_t now_ms)
+static CURLcode set_job(struct fetch_job *j, int64_t now_ms)
 {
 	CURL *h = j->go->easy;
 	int64_t left = j->deadline_ms - now_ms;
@@ -188,10 +204,8 @@ static CURLcode set_job(struct fetch_job *j, const struct fetch_settings *s, int
 	c |= curl_easy_setopt(h, CURLOPT_WRITEDATA, j);
 	c |= curl_easy_setopt(h, CURLOPT_PRIVATE, j);
 	c |= curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, left > 0 ? (long)left : 1L);
-	if (s->min_rate) {
-		c |= curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, (long)s->min_rate);
-		c |= curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)s->min_time_s);
-	}
+	c |= curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, on_request);
+	c |= curl_easy_setopt(h, CURLOPT_PREREQDATA, j);
 	return c;
 }
 
@@ -207,7 +221,7 @@ static void go_free(struct fetch_curl *go)
 static void job_forget_answer(struct fetch_job *j)
 {
 	j->answer = (struct fetch_answer){ .total = WIRE_UNKNOWN };
-	j->judged = j->paused = j->complete = j->cut = false;
+	j->asked = j->judged = j->paused = j->complete = j->cut = false;
 	j->swallowed = 0;
 	j->err = (struct err)ERR_INIT;
 }
@@ -228,8 +242,7 @@ int fetch_transfer_start(struct fetch_job *j, CURLM *multi, const struct fetch_s
 	if (r < 0)
 		return r;
 	if (set_transport(j->go->easy, j->get.url, s) != CURLE_OK ||
-	    set_job(j, s, now_ms) != CURLE_OK ||
-	    curl_multi_add_handle(multi, j->go->easy) != CURLM_OK)
+	    set_job(j, now_ms) != CURLE_OK || curl_multi_add_handle(multi, j->go->easy) != CURLM_OK)
 		return err_set(e, ERR_HOST, EIO, "libcurl refuses to start a transfer");
 	j->requests++;
 	j->tries++;
@@ -328,7 +341,7 @@ static int again(struct fetch_job *j, const struct fetch_settings *s, int64_t no
 
 	if (j->next - j->try_from >= FETCH_PROGRESS && j->next > j->try_from)
 		j->tries = 1;
-	if (j->tries >= s->tries)
+	if (j->tries >= (j->get.tries ? j->get.tries : s->tries))
 		return err_wrap(e, -EAGAIN, "gave up after %u tries", j->tries);
 	if (j->judged && curl_easy_getinfo(j->go->easy, CURLINFO_RETRY_AFTER, &after) == CURLE_OK &&
 	    after > FETCH_RETRY_AFTER_MAX)
@@ -340,7 +353,8 @@ static int again(struct fetch_job *j, const struct fetch_settings *s, int64_t no
 	if (now_ms + (int64_t)wait >= j->deadline_ms)
 		return err_wrap(e, -ETIMEDOUT, "not done before the deadline");
 	fetch_job_note(j, "trying again in %" PRIu64 ".%" PRIu64 " s (try %u of %u): %s",
-		       wait / 1000, wait % 1000 / 100, j->tries + 1, s->tries, e->text);
+		       wait / 1000, wait % 1000 / 100, j->tries + 1,
+		       j->get.tries ? j->get.tries : s->tries, e->text);
 	j->retries++;
 	j->retry_ms = now_ms + (int64_t)wait;
 	j->state = JOB_WAIT;
@@ -356,6 +370,19 @@ void fetch_transfer_done(struct fetch_job *j, CURLM *multi, const struct fetch_s
 	if (r == 0)
 		fetch_job_end(j);
 	else if (r != -EAGAIN || again(j, s, now_ms, &e) < 0)
+		fetch_job_fail(j, &e);
+	fetch_transfer_stop(j, multi);
+}
+
+void fetch_transfer_slow(struct fetch_job *j, CURLM *multi, const struct fetch_settings *s,
+			 int64_t now_ms)
+{
+	struct err e = ERR_INIT;
+
+	(void)!err_set(&e, ERR_RETRY, EAGAIN,
+		       "slower than %" PRIu64 " bytes a second for %" PRIu64 " s", j->pace->least,
+		       j->pace->least_ms / 1000);
+	if (again(j, s, now_ms, &e) < 0)
 		fetch_job_fail(j, &e);
 	fetch_transfer_stop(j, multi);
 }

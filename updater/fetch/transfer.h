@@ -22,6 +22,10 @@ int fetch_transfer_start(struct fetch_job *j, CURLM *multi, const struct fetch_s
 void fetch_transfer_done(struct fetch_job *j, CURLM *multi, const struct fetch_settings *s,
 			 CURLcode code, int64_t now_ms);
 
+/* The server is too slow (pace.h): ends this try as a passing failure. */
+void fetch_transfer_slow(struct fetch_job *j, CURLM *multi, const struct fetch_settings *s,
+			 int64_t now_ms);
+
 /* The agent has room again. */
 void fetch_transfer_resume(struct fetch_job *j);
 

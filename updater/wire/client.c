@@ -176,9 +176,9 @@ int wire_client_cancel(struct wire_client *c, uint32_t id, struct err *e)
 	return client_send(c, &m, e);
 }
 
-int wire_client_limit(struct wire_client *c, uint64_t bytes_per_second, struct err *e)
+int wire_client_limit(struct wire_client *c, const struct wire_limit *limit, struct err *e)
 {
-	struct wire_msg m = { .type = WIRE_LIMIT, .limit = bytes_per_second };
+	struct wire_msg m = { .type = WIRE_LIMIT, .limit = *limit };
 
 	return client_send(c, &m, e);
 }
@@ -190,6 +190,15 @@ unsigned wire_client_flights(const struct wire_client *c)
 	for (size_t i = 0; i < WIRE_FLIGHT_MAX; i++)
 		if (c->flight[i].id != 0 && !c->flight[i].cancelled)
 			n++;
+	return n;
+}
+
+unsigned wire_client_room(const struct wire_client *c)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < WIRE_FLIGHT_MAX; i++)
+		n += c->flight[i].id == 0;
 	return n;
 }
 

@@ -52,8 +52,8 @@ int wire_client_get(struct wire_client *c, const struct wire_get *get, uint32_t 
 int wire_client_cancel(struct wire_client *c, uint32_t id, struct err *e)
 	__attribute__((warn_unused_result));
 
-/* All transfers together stay below this many bytes per second; 0: no limit. */
-int wire_client_limit(struct wire_client *c, uint64_t bytes_per_second, struct err *e)
+/* From now on; also while requests run. */
+int wire_client_limit(struct wire_client *c, const struct wire_limit *limit, struct err *e)
 	__attribute__((warn_unused_result));
 
 /*
@@ -73,6 +73,9 @@ int wire_client_next(struct wire_client *c, int timeout_ms, const struct wire_ms
 
 /* Requests that have not ended (cancelled ones not counted). */
 unsigned wire_client_flights(const struct wire_client *c);
+
+/* How many may be asked for now: a cancelled one takes a place until proa-fetch has ended it. */
+unsigned wire_client_room(const struct wire_client *c);
 
 /* What a FAIL says as an error: its kind, -EREMOTEIO (-ENOENT for 404 and 410), its text. */
 int wire_fail_err(const struct wire_fail *f, struct err *e) __attribute__((warn_unused_result));

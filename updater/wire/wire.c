@@ -69,7 +69,14 @@ static bool get_valid(const struct wire_get *g)
 	       g->max_bytes > 0 && g->max_bytes <= WIRE_SIZE_MAX && g->offset <= WIRE_SIZE_MAX &&
 	       (g->length == 0 ||
 		(g->length <= g->max_bytes && g->offset <= g->max_bytes - g->length)) &&
-	       (g->flags & ~WIRE_GET_RANGED_ONLY) == 0;
+	       (g->flags & ~WIRE_GET_RANGED_ONLY) == 0 && g->deadline_s <= WIRE_SECONDS_MAX &&
+	       g->tries <= WIRE_TRIES_MAX;
+}
+
+static bool limit_valid(const struct wire_limit *l)
+{
+	return l->most <= WIRE_SIZE_MAX && l->least <= WIRE_SIZE_MAX &&
+	       l->least_s <= WIRE_SECONDS_MAX && (l->least_s > 0 || l->least == 0);
 }
 
 static bool head_valid(const struct wire_head *h)
@@ -98,7 +105,7 @@ static bool msg_valid(const struct wire_msg *m)
 	case WIRE_CANCEL:
 		return true;
 	case WIRE_LIMIT:
-		return m->limit <= WIRE_SIZE_MAX;
+		return limit_valid(&m->limit);
 	case WIRE_GET:
 		return get_valid(&m->get);
 	case WIRE_HEAD:
@@ -167,12 +174,12 @@ static void out_bytes(struct out *o, const void *s, size_t n)
 		memcpy(p, s, n);
 }
 
-static void out_text(struct out *o, const char *s)
+static void out_text(struct out *o, const char *s, uint16_t flags)
 {
 	size_t n = strlen(s);
 
 	out_u16(o, n);
-	out_u16(o, 0);
+	out_u16(o, flags);
 	out_bytes(o, s, n);
 }
 
@@ -184,6 +191,8 @@ static void out_get(struct out *o, const struct wire_get *g)
 	out_u64(o, g->length);
 	out_u64(o, g->max_bytes);
 	out_u32(o, g->flags);
+	out_u32(o, g->deadline_s);
+	out_u32(o, g->tries);
 	out_u16(o, url_n);
 	out_u16(o, etag_n);
 	out_bytes(o, g->url, url_n);
@@ -209,13 +218,15 @@ static int encode_head(const struct wire_msg *m, struct out *o, struct err *e)
 	case WIRE_CANCEL:
 		break;
 	case WIRE_LIMIT:
-		out_u64(o, m->limit);
+		out_u64(o, m->limit.most);
+		out_u64(o, m->limit.least);
+		out_u32(o, m->limit.least_s);
 		break;
 	case WIRE_HEAD:
 		out_u64(o, m->head.total);
 		out_u64(o, m->head.offset);
 		out_u32(o, m->head.ranged ? 1 : 0);
-		out_text(o, m->head.etag);
+		out_text(o, m->head.etag, 0);
 		break;
 	case WIRE_DATA:
 		out_u64(o, m->data.offset);
@@ -228,10 +239,10 @@ static int encode_head(const struct wire_msg *m, struct out *o, struct err *e)
 	case WIRE_FAIL:
 		out_u32(o, (uint32_t)m->fail.kind);
 		out_u32(o, m->fail.status);
-		out_text(o, m->fail.text);
+		out_text(o, m->fail.text, m->fail.changed ? 1 : 0);
 		break;
 	case WIRE_NOTE:
-		out_text(o, m->note.text);
+		out_text(o, m->note.text, 0);
 		break;
 	}
 	if (o->full)
@@ -311,13 +322,16 @@ static void in_chars(struct in *in, size_t n, char *out, size_t max)
 	out[n] = '\0';
 }
 
-static void in_text(struct in *in, char *out, size_t max)
+/* Returns the flags; none is set that `known` has not. */
+static uint16_t in_text(struct in *in, char *out, size_t max, uint16_t known)
 {
 	size_t n = in_u16(in);
+	uint16_t flags = in_u16(in);
 
-	if (in_u16(in) != 0)
+	if ((flags & ~known) != 0)
 		in->bad = true;
 	in_chars(in, n, out, max);
+	return flags;
 }
 
 static void in_get(struct in *in, struct wire_get *g)
@@ -328,6 +342,8 @@ static void in_get(struct in *in, struct wire_get *g)
 	g->length = in_u64(in);
 	g->max_bytes = in_u64(in);
 	g->flags = in_u32(in);
+	g->deadline_s = in_u32(in);
+	g->tries = in_u32(in);
 	url_n = in_u16(in);
 	etag_n = in_u16(in);
 	in_chars(in, url_n, g->url, WIRE_URL_MAX);
@@ -344,7 +360,7 @@ static void in_head(struct in *in, struct wire_head *h)
 	if (flags > 1)
 		in->bad = true;
 	h->ranged = flags == 1;
-	in_text(in, h->etag, WIRE_ETAG_MAX);
+	(void)in_text(in, h->etag, WIRE_ETAG_MAX, 0);
 }
 
 static void in_body(struct in *in, struct wire_msg *m)
@@ -359,7 +375,9 @@ static void in_body(struct in *in, struct wire_msg *m)
 	case WIRE_CANCEL:
 		break;
 	case WIRE_LIMIT:
-		m->limit = in_u64(in);
+		m->limit.most = in_u64(in);
+		m->limit.least = in_u64(in);
+		m->limit.least_s = in_u32(in);
 		break;
 	case WIRE_HEAD:
 		in_head(in, &m->head);
@@ -377,10 +395,10 @@ static void in_body(struct in *in, struct wire_msg *m)
 	case WIRE_FAIL:
 		m->fail.kind = (enum err_kind)in_u32(in);
 		m->fail.status = in_u32(in);
-		in_text(in, m->fail.text, WIRE_TEXT_MAX);
+		m->fail.changed = in_text(in, m->fail.text, WIRE_TEXT_MAX, 1) != 0;
 		break;
 	case WIRE_NOTE:
-		in_text(in, m->note.text, WIRE_TEXT_MAX);
+		(void)in_text(in, m->note.text, WIRE_TEXT_MAX, 0);
 		break;
 	default:
 		in->bad = true;

@@ -15,13 +15,14 @@
  *
  *   header   u16 magic 0x5750, u16 type, u32 id
  *   HELLO    u32 version                                                       both ways, id 0
- *   GET      u64 offset, length, max_bytes; u32 flags; u16 url_n, etag_n; url; etag
+ *   GET      u64 offset, length, max_bytes; u32 flags, deadline_s, tries; u16 url_n, etag_n; url;
+ *            etag
  *   CANCEL   -
- *   LIMIT    u64 bytes_per_second (0: none)                                    id 0
+ *   LIMIT    u64 most, least bytes per second (0: none); u32 least_s           id 0
  *   HEAD     u64 total (WIRE_UNKNOWN), offset; u32 flags (1: ranged); u16 etag_n, 0; etag
  *   DATA     u64 offset; 1..WIRE_DATA_MAX bytes
  *   END      u64 bytes; u32 requests, retries
- *   FAIL     u32 kind, status; u16 text_n, 0; text
+ *   FAIL     u32 kind, status; u16 text_n, flags (1: changed); text
  *   NOTE     u16 text_n, 0; text
  *
  * The agent speaks HELLO, GET, CANCEL, LIMIT; proa-fetch HELLO, HEAD, DATA, END, FAIL, NOTE. Each
@@ -29,16 +30,18 @@
  * HEAD.offset on, then exactly one END or FAIL, also after CANCEL (which loses no race: a CANCEL
  * of an id that has ended is ignored). NOTE may stand anywhere.
  */
-#define WIRE_VERSION    1u
-#define WIRE_URL_MAX    2048u
-#define WIRE_ETAG_MAX   256u
-#define WIRE_TEXT_MAX   400u
-#define WIRE_DATA_MAX   65536u
-#define WIRE_HEAD_MAX   4096u /* longest message without the bytes of DATA */
-#define WIRE_FRAME_MAX  (WIRE_HEAD_MAX + WIRE_DATA_MAX)
-#define WIRE_FLIGHT_MAX 32u /* GETs at once */
-#define WIRE_SIZE_MAX   ((uint64_t)INT64_MAX)
-#define WIRE_UNKNOWN    UINT64_MAX
+#define WIRE_VERSION     2u
+#define WIRE_URL_MAX     2048u
+#define WIRE_ETAG_MAX    256u
+#define WIRE_TEXT_MAX    400u
+#define WIRE_DATA_MAX    65536u
+#define WIRE_HEAD_MAX    4096u /* longest message without the bytes of DATA */
+#define WIRE_FRAME_MAX   (WIRE_HEAD_MAX + WIRE_DATA_MAX)
+#define WIRE_FLIGHT_MAX  32u /* GETs at once */
+#define WIRE_SIZE_MAX    ((uint64_t)INT64_MAX)
+#define WIRE_UNKNOWN     UINT64_MAX
+#define WIRE_SECONDS_MAX 31536000u /* a year */
+#define WIRE_TRIES_MAX   1000u
 
 enum wire_type {
 	WIRE_HELLO = 1,
@@ -65,6 +68,15 @@ struct wire_get {
 	uint64_t length;    /* 0: to the end of the file; else offset + length <= max_bytes */
 	uint64_t max_bytes; /* cap on the whole file, 1..WIRE_SIZE_MAX */
 	uint32_t flags;
+	uint32_t deadline_s; /* for all of it, retries and waits included; 0: proa-fetch's own */
+	uint32_t tries;      /* in a row that bring nothing new; 0: proa-fetch's own */
+};
+
+/* For all transfers together, from now on. */
+struct wire_limit {
+	uint64_t most;    /* bytes per second, 0: no limit */
+	uint64_t least;   /* fewer than this for least_s is a failure; 0: any rate will do */
+	uint32_t least_s; /* 1..WIRE_SECONDS_MAX; 0: `least` stays what proa-fetch was told */
 };
 
 struct wire_head {
@@ -88,6 +100,7 @@ struct wire_end {
 struct wire_fail {
 	enum err_kind kind; /* RETRY, REFUSED, INPUT or HOST */
 	uint32_t status;    /* HTTP status, 0: none */
+	bool changed;       /* the file is another one than that of the entity tag, or of before */
 	char text[WIRE_TEXT_MAX + 1];
 };
 
@@ -100,7 +113,7 @@ struct wire_msg {
 	uint32_t id; /* of the GET; 0 for HELLO and LIMIT */
 	union {
 		uint32_t version; /* HELLO */
-		uint64_t limit;   /* LIMIT, bytes per second, 0: none */
+		struct wire_limit limit;
 		struct wire_get get;
 		struct wire_head head;
 		struct wire_data data;

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "updater/agent/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/test.h"
+
+static char name[] = "/tmp/proa-config-XXXXXX";
+
+static int load(const char *text, struct config *c, struct err *e)
+{
+	int fd = open(name, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	static const char image[] = "[Host]\nImage=web\n";
+
+	*e = (struct err)ERR_INIT;
+	CHECK(fd >= 0 && write(fd, image, strlen(image)) == (ssize_t)strlen(image) &&
+		      write(fd, text, strlen(text)) == (ssize_t)strlen(text),
+	      "write '%s'", name);
+	(void)close(fd);
+	return config_load(name, NULL, NULL, c, e);
+}
+
+static void check_good(void)
+{
+	static const struct {
+		const char *text, *url;
+	} table[] = {
+		{ "", "" },
+		{ "[Source]\nURL=https://a.example/web\n", "https://a.example/web/" },
+		{ "[Source]\nURL=http://a/ https://b/c  file:///srv/proa\n",
+		  "http://a/ https://b/c/ file:///srv/proa/" },
+		{ "[Source]\nURL=http://a/\thttp://b/\n", "http://a/ http://b/" },
+		{ "[Source]\nURL=http://1 http://2 http://3 http://4 http://5 http://6 http://7 "
+		  "http://8\n",
+		  "http://1/ http://2/ http://3/ http://4/ http://5/ http://6/ http://7/ "
+		  "http://8/" },
+	};
+	struct config c;
+	struct err e;
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		CHECK(load(table[i].text, &c, &e) == 0, "%zu: %s", i, e.text);
+		CHECK(strcmp(c.url, table[i].url) == 0, "%zu: '%s'", i, c.url);
+	}
+	CHECK(c.limit == 0 && c.min_rate == 1024 && c.min_time_s == 30 && c.deadline_s == 300,
+	      "defaults");
+	CHECK(load("[Fetch]\nBandwidthLimit=2M\nMinimumRate=0\nMinimumTime=2min\nDeadline=1h\n", &c,
+		   &e) == 0,
+	      "%s", e.text);
+	CHECK(c.limit == 2 << 20 && c.min_rate == 0 && c.min_time_s == 120 && c.deadline_s == 3600,
+	      "%llu %llu %u %u", (unsigned long long)c.limit, (unsigned long long)c.min_rate,
+	      c.min_time_s, c.deadline_s);
+}
+
+/* Each names the line and the key. */
+static void check_bad(void)
+{
+	static const struct {
+		const char *text, *says;
+	} table[] = {
+		{ "[Source]\nURL=ftp://a\n", ":4: [Source] URL= must be URLs" },
+		{ "[Source]\nURL=http://a nonsense\n", "[Source] URL= must be URLs" },
+		{ "[Source]\nURL=http://a, http://b\n", "blanks between them" },
+		{ "[Source]\nURL=file://host/x\n", "[Source] URL= must be URLs" },
+		{ "[Source]\nURL=http://\n", "[Source] URL= must be URLs" },
+		{ "[Source]\nURL=http://1 http://2 http://3 http://4 http://5 http://6 http://7 "
+		  "http://8 http://9\n",
+		  "more than eight" },
+		{ "[Fetch]\nBandwidthLimit=fast\n", "BandwidthLimit" },
+		{ "[Fetch]\nMinimumRate=-1\n", "MinimumRate" },
+		{ "[Fetch]\nMinimumTime=0\n", "[Fetch] MinimumTime= must be one second" },
+		{ "[Fetch]\nDeadline=2000d\n", "[Fetch] Deadline= must be one second" },
+		{ "[Fetch]\nDeadline=soon\n", "Deadline" },
+		{ "[Update]\nTries=0\n", "Tries" },
+		{ "[Update]\nReboot=later\n", ":4: [Update] Reboot= must be" },
+		{ "[Update]\nChannel=a/b\n", "[Update] Channel=" },
+	};
+	struct config c;
+	struct err e;
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		int r = load(table[i].text, &c, &e);
+		CHECK(r < 0 && e.kind == ERR_INPUT, "%zu: %d %s", i, r, e.text);
+		CHECK(strstr(e.text, table[i].says), "%zu: %s", i, e.text);
+	}
+}
+
+static void check_long(void)
+{
+	static char text[2 * CONFIG_URLS_MAX];
+	struct config c;
+	struct err e;
+	int n = snprintf(text, sizeof(text), "[Source]\nURL=http://");
+
+	memset(text + n, 'a', CONFIG_URL_MAX);
+	CHECK(load(text, &c, &e) < 0 && strstr(e.text, "too long"), "%s", e.text);
+	for (int i = 0; i < 7; i++) {
+		n += snprintf(text + n, sizeof(text) - (size_t)n, "%s%0900d", i ? " http://" : "",
+			      i);
+	}
+	CHECK(load(text, &c, &e) < 0 && strstr(e.text, "too long"), "%s", e.text);
+}
+
+int main(void)
+{
+	int fd = mkstemp(name);
+
+	CHECK(fd >= 0, "mkstemp");
+	(void)close(fd);
+	check_good();
+	check_bad();
+	check_long();
+	(void)unlink(name);
+	return 0;
+}
