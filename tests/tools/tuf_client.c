@@ -13,7 +13,8 @@
 #include "base/cleanup.h"
 #include "tests/tools/tuf_run.h"
 
-enum { TIMEOUT_S = 60 };
+/* A server that is slower than this for so long is given up (slow retrieval). */
+enum { TIMEOUT_S = 60, SLOW_S = 15, SLOW_BYTES_PER_S = 100 };
 
 static const char usage[] =
 	"usage: tuf-client --metadata-dir DIR init TRUSTED_ROOT\n"
@@ -60,6 +61,8 @@ static int get(void *arg, const char *base, const char *name, size_t max, struct
 	(void)curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
 	(void)curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 	(void)curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)TIMEOUT_S);
+	(void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)SLOW_S);
+	(void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, (long)SLOW_BYTES_PER_S);
 	(void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
 	(void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, &body);
 	rc = curl_easy_perform(curl);

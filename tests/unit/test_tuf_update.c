@@ -533,7 +533,7 @@ static void test_protocol(void)
 
 		CHECK(run(&c, &r, u, UINT32_MAX, &e) == -ESTALE && e.kind == ERR_REFUSED &&
 			      tuf_update_reason(u) == TUF_REASON_EXPIRED &&
-			      strstr(e.text, "root.json version 1 expired 2027-01-16T"),
+			      strstr(e.text, "the root role expired 2027-01-16T"),
 		      "%s", e.text);
 	}
 	{

@@ -53,6 +53,7 @@ struct tuf_update {
 	bool issued; /* the DROP or SAVE of this phase was handed out */
 	bool failed;
 	enum tuf_reason why;
+	struct tuf_expired expired;
 	unsigned rotations;
 
 	struct held root, timestamp, snapshot;
@@ -115,6 +116,15 @@ static int set_name(struct tuf_update *u, uint64_t version, const char *role, st
 	return r;
 }
 
+static const char *role_at_hand(const struct tuf_update *u)
+{
+	if (u->phase < TIMESTAMP_LOAD)
+		return tuf_type_name(TUF_ROOT);
+	if (u->phase < SNAPSHOT_LOAD)
+		return tuf_type_name(TUF_TIMESTAMP);
+	return u->phase < TARGETS_LOAD ? tuf_type_name(TUF_SNAPSHOT) : u->now.role->name;
+}
+
 static bool expired(const struct tuf_update *u, const struct tuf_md *md)
 {
 	return md->expires <= u->start;
@@ -124,16 +134,20 @@ static int refuse_expired(struct tuf_update *u, const struct tuf_md *md, const c
 			  struct err *e)
 {
 	uint64_t ago = (uint64_t)(u->start - md->expires);
-	char date[NUM_TIME_MAX], since[TEXT_MAX];
+	char date[NUM_TIME_MAX], since[TEXT_MAX], role[TEXT_MAX];
 
+	u->expired = (struct tuf_expired){ .version = md->version, .expires = md->expires };
+	(void)snprintf(u->expired.role, sizeof(u->expired.role), "%s", role_at_hand(u));
+	(void)text_clean(u->expired.role, strlen(u->expired.role), role, sizeof(role));
 	num_format_time(md->expires, date);
 	if (ago >= TWO_DAYS)
 		(void)snprintf(since, sizeof(since), "%" PRIu64 " days", ago / DAY);
 	else
 		(void)text_duration(ago, since, sizeof(since));
 	return TUF_REFUSE(&u->why, TUF_REASON_EXPIRED, e, ESTALE,
-			  "%s version %" PRIu64 " expired %s, %s ago: the publisher must %s",
-			  u->name.p, md->version, date, since, remedy);
+			  "the %s role expired %s, %s ago (%s version %" PRIu64
+			  "): the publisher must %s",
+			  role, date, since, u->name.p, md->version, remedy);
 }
 
 static const char *remedy_for(const struct tuf_update *u, enum tuf_type t)
@@ -813,15 +827,6 @@ static size_t answer_max(const struct tuf_update *u)
 	return u->phase == TARGETS_FETCH ? listed_max(&u->listed, u->lim.targets) : u->lim.targets;
 }
 
-static const char *role_at_hand(const struct tuf_update *u)
-{
-	if (u->phase < TIMESTAMP_LOAD)
-		return tuf_type_name(TUF_ROOT);
-	if (u->phase < SNAPSHOT_LOAD)
-		return tuf_type_name(TUF_TIMESTAMP);
-	return u->phase < TARGETS_LOAD ? tuf_type_name(TUF_SNAPSHOT) : u->now.role->name;
-}
-
 /* The caller did what the DROP or SAVE asked for. */
 static int after_action(struct tuf_update *u, struct err *e)
 {
@@ -944,6 +949,14 @@ int tuf_update_answer(struct tuf_update *u, bool found, const void *data, size_t
 enum tuf_reason tuf_update_reason(const struct tuf_update *u)
 {
 	return u->why;
+}
+
+bool tuf_update_expired(const struct tuf_update *u, struct tuf_expired *ret)
+{
+	if (u->why != TUF_REASON_EXPIRED)
+		return false;
+	*ret = u->expired;
+	return true;
 }
 
 bool tuf_update_consistent(const struct tuf_update *u)

@@ -91,6 +91,14 @@ int tuf_update_answer(struct tuf_update *u, bool found, const void *data, size_t
 /* Why the last call failed; TUF_REASON_NONE while nothing did. */
 enum tuf_reason tuf_update_reason(const struct tuf_update *u);
 
+/* After TUF_REASON_EXPIRED: whose file it was, and what it says. Else false. */
+struct tuf_expired {
+	char role[TUF_ROLE_MAX + 1]; /* not encoded */
+	uint64_t version;
+	int64_t expires; /* seconds */
+};
+bool tuf_update_expired(const struct tuf_update *u, struct tuf_expired *ret);
+
 /*
  * After TUF_DONE: begins the search for a target's path, pre-order depth first through the
  * delegations (5.6.7). When tuf_update_next() says TUF_DONE again, ask tuf_update_target().
