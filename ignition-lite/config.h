@@ -28,7 +28,7 @@ struct ign_strings {
 
 struct ign_header {
 	const char *name;
-	const char *value; /* NULL: removes the parent's; none is left after merging */
+	const char *value;
 };
 
 /* Something to fetch: contents, a CA, another config. */

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+#include "base/json.h"
 #include "ignition-lite/url.h"
 
 static int out_of_memory(struct err *e)
@@ -174,40 +176,57 @@ static bool is_instance(const char *name)
 	return at && dot && dot > at + 1;
 }
 
-/* Is u named in the line of preset s already, as another instance? */
-static bool same_line(const struct ign_preset *s, bool enable, const char *template)
+/* The line of a template: one that other instances of it have begun, or a new one. */
+static int line_of(struct ign_plan *p, json_t *lines, bool enable, const char *template,
+		   size_t *ret_place, struct err *e)
 {
-	return s->enable == enable && s->instances > 0 && strcmp(s->unit, template) == 0;
+	AUTO_BUF key = BUF_INIT;
+	const json_t *place;
+	struct ign_preset s = { .enable = enable };
+	int r = buf_addf(&key, e, "%d %s", enable, template);
+
+	if (r < 0)
+		return r;
+	place = json_object_get(lines, key.p);
+	*ret_place = place ? (size_t)json_integer_value(place) : p->presets;
+	if (place)
+		return 0;
+	s.unit = strdup(template);
+	if (!s.unit)
+		return out_of_memory(e);
+	p->preset[p->presets++] = s;
+	if (json_object_set_new(lines, key.p, json_integer((json_int_t)*ret_place)) < 0)
+		return out_of_memory(e);
+	return 0;
 }
 
-static int add_instance(struct ign_plan *p, bool enable, const char *name, struct err *e)
+static int add_instance(struct ign_plan *p, json_t *lines, bool enable, const char *name,
+			struct err *e)
 {
 	const char *at = strchr(name, '@'), *dot = strrchr(name, '.');
-	char *template = NULL, *instance = NULL;
-	struct ign_preset *s = NULL;
-	char **more;
+	AUTO_BUF template = BUF_INIT;
+	struct ign_preset *s;
+	char *instance;
+	size_t place = 0;
+	int r = buf_addf(&template, e, "%.*s%s", (int)(at + 1 - name), name, dot);
 
-	if (asprintf(&template, "%.*s%s", (int)(at + 1 - name), name, dot) < 0)
-		return out_of_memory(e);
-	for (size_t i = 0; i < p->presets && !s; i++)
-		if (same_line(&p->preset[i], enable, template))
-			s = &p->preset[i];
-	if (s) {
-		free(template);
-	} else {
-		s = &p->preset[p->presets++];
-		s->enable = enable;
-		s->unit = template;
+	if (r >= 0)
+		r = line_of(p, lines, enable, template.p, &place, e);
+	if (r < 0)
+		return r;
+	s = &p->preset[place];
+	/* doubled when full, which it is at every power of two */
+	if ((s->instances & (s->instances - 1)) == 0) {
+		char **more = reallocarray(s->instance, 2 * s->instances + 1, sizeof(*more));
+
+		if (!more)
+			return out_of_memory(e);
+		s->instance = more;
 	}
 	instance = strndup(at + 1, (size_t)(dot - at - 1));
-	more = reallocarray(s->instance, s->instances + 1, sizeof(*more));
-	if (more)
-		s->instance = more;
-	if (!instance || !more) {
-		free(instance);
+	if (!instance)
 		return out_of_memory(e);
-	}
-	more[s->instances++] = instance;
+	s->instance[s->instances++] = instance;
 	return 0;
 }
 
@@ -228,7 +247,8 @@ static int write_line(struct ign_preset *s, struct err *e)
 static int add_presets(struct ign_plan *p, struct err *e)
 {
 	const struct ign_config *c = p->config;
-	int r = 0;
+	AUTO_JSON *lines = json_object();
+	int r = lines ? 0 : out_of_memory(e);
 
 	for (size_t i = 0; i < c->units && r >= 0; i++) {
 		const struct ign_unit *u = &c->unit[i];
@@ -237,7 +257,7 @@ static int add_presets(struct ign_plan *p, struct err *e)
 		if (u->enabled == IGN_UNSET)
 			continue;
 		if (is_instance(u->name)) {
-			r = add_instance(p, enable, u->name, e);
+			r = add_instance(p, lines, enable, u->name, e);
 			continue;
 		}
 		p->preset[p->presets].enable = enable;

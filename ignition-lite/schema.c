@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ignition-lite/check.h"
+
 #define S  IGN_TYPE_STRING
 #define I  IGN_TYPE_INT
 #define B  IGN_TYPE_BOOL
@@ -17,29 +19,33 @@ static const struct ign_field header_fields[] = {
 	{ "name", S },
 	{ "value", S },
 };
-static const struct ign_object header = { FIELDS(header_fields), .key = "name" };
+const struct ign_object ign_header_schema = { FIELDS(header_fields), .key = "name",
+					      .check = ign_check_header };
 
 static const struct ign_field verification_fields[] = {
 	{ "hash", S },
 };
-static const struct ign_object verification = { FIELDS(verification_fields) };
+static const struct ign_object verification = { FIELDS(verification_fields),
+						.check = ign_check_verification };
 
 /* the contents of files had compression from the start */
 static const struct ign_field contents_fields[] = {
 	{ "compression", S },
-	{ "httpHeaders", OO, &header, 1 },
+	{ "httpHeaders", OO, &ign_header_schema, 1 },
 	{ "source", S },
 	{ "verification", O, &verification },
 };
-static const struct ign_object contents = { FIELDS(contents_fields), .key = "source" };
+static const struct ign_object contents = { FIELDS(contents_fields), .key = "source",
+					    .check = ign_check_resource };
 
 static const struct ign_field resource_fields[] = {
 	{ "compression", S, NULL, 1 },
-	{ "httpHeaders", OO, &header, 1 },
+	{ "httpHeaders", OO, &ign_header_schema, 1 },
 	{ "source", S },
 	{ "verification", O, &verification },
 };
-static const struct ign_object resource = { FIELDS(resource_fields), .key = "source" };
+static const struct ign_object resource = { FIELDS(resource_fields), .key = "source",
+					    .check = ign_check_resource };
 
 /* ---- ignition ---- */
 
@@ -47,19 +53,20 @@ static const struct ign_field ignition_config_fields[] = {
 	{ "merge", OO, &resource },
 	{ "replace", O, &resource },
 };
-static const struct ign_object ignition_config = { FIELDS(ignition_config_fields) };
+static const struct ign_object ignition_config = { FIELDS(ignition_config_fields),
+						   .check = ign_check_ignition_config };
 
 static const struct ign_field proxy_fields[] = {
 	{ "httpProxy", S },
 	{ "httpsProxy", S },
 	{ "noProxy", SS },
 };
-static const struct ign_object proxy = { FIELDS(proxy_fields) };
+static const struct ign_object proxy = { FIELDS(proxy_fields), .check = ign_check_proxy };
 
 static const struct ign_field tls_fields[] = {
 	{ "certificateAuthorities", OO, &resource },
 };
-static const struct ign_object tls = { FIELDS(tls_fields) };
+static const struct ign_object tls = { FIELDS(tls_fields), .check = ign_check_tls };
 
 static const struct ign_field security_fields[] = {
 	{ "tls", O, &tls },
@@ -70,7 +77,7 @@ static const struct ign_field timeouts_fields[] = {
 	{ "httpResponseHeaders", I },
 	{ "httpTotal", I },
 };
-static const struct ign_object timeouts = { FIELDS(timeouts_fields) };
+static const struct ign_object timeouts = { FIELDS(timeouts_fields), .check = ign_check_timeouts };
 
 static const struct ign_field ignition_fields[] = {
 	{ "config", O, &ignition_config }, { "proxy", O, &proxy, 1 }, { "security", O, &security },
@@ -84,13 +91,14 @@ static const struct ign_field kargs_fields[] = {
 	{ "shouldExist", SS, .shares_keys = true },
 	{ "shouldNotExist", SS, .shares_keys = true },
 };
-static const struct ign_object kargs = { FIELDS(kargs_fields) };
+static const struct ign_object kargs = { FIELDS(kargs_fields), .check = ign_check_kargs };
 
 static const struct ign_field group_fields[] = {
 	{ "gid", I },    { "name", S }, { "passwordHash", S }, { "shouldExist", B, NULL, 2 },
 	{ "system", B },
 };
-static const struct ign_object group = { FIELDS(group_fields), .key = "name" };
+static const struct ign_object group = { FIELDS(group_fields), .key = "name",
+					 .check = ign_check_group };
 
 static const struct ign_field user_fields[] = {
 	{ "gecos", S },        { "groups", SS },
@@ -101,7 +109,8 @@ static const struct ign_field user_fields[] = {
 	{ "shell", S },        { "shouldExist", B, NULL, 2 },
 	{ "system", B },       { "uid", I },
 };
-static const struct ign_object user = { FIELDS(user_fields), .key = "name" };
+static const struct ign_object user = { FIELDS(user_fields), .key = "name",
+					.check = ign_check_user };
 
 static const struct ign_field passwd_fields[] = {
 	{ "groups", OO, &group },
@@ -113,18 +122,20 @@ static const struct ign_field dropin_fields[] = {
 	{ "contents", S },
 	{ "name", S },
 };
-static const struct ign_object dropin = { FIELDS(dropin_fields), .key = "name" };
+static const struct ign_object dropin = { FIELDS(dropin_fields), .key = "name",
+					  .check = ign_check_dropin };
 
 static const struct ign_field unit_fields[] = {
 	{ "contents", S }, { "dropins", OO, &dropin }, { "enabled", B }, { "mask", B },
 	{ "name", S },
 };
-static const struct ign_object unit = { FIELDS(unit_fields), .key = "name" };
+static const struct ign_object unit = { FIELDS(unit_fields), .key = "name",
+					.check = ign_check_unit };
 
 static const struct ign_field systemd_fields[] = {
 	{ "units", OO, &unit },
 };
-static const struct ign_object systemd = { FIELDS(systemd_fields) };
+static const struct ign_object systemd = { FIELDS(systemd_fields), .check = ign_check_systemd };
 
 /* ---- storage: files, directories, links ---- */
 
@@ -132,13 +143,14 @@ static const struct ign_field owner_fields[] = {
 	{ "id", I },
 	{ "name", S },
 };
-static const struct ign_object owner = { FIELDS(owner_fields) };
+static const struct ign_object owner = { FIELDS(owner_fields), .check = ign_check_owner };
 
 static const struct ign_field directory_fields[] = {
 	{ "group", O, &owner }, { "mode", I },         { "overwrite", B },
 	{ "path", S },          { "user", O, &owner },
 };
-static const struct ign_object directory = { FIELDS(directory_fields), .key = "path" };
+static const struct ign_object directory = { FIELDS(directory_fields), .key = "path",
+					     .check = ign_check_directory };
 
 static const struct ign_field file_fields[] = {
 	{ "append", OO, &contents, .concat = true },
@@ -149,13 +161,15 @@ static const struct ign_field file_fields[] = {
 	{ "path", S },
 	{ "user", O, &owner },
 };
-static const struct ign_object file = { FIELDS(file_fields), .key = "path" };
+static const struct ign_object file = { FIELDS(file_fields), .key = "path",
+					.check = ign_check_file };
 
 static const struct ign_field link_fields[] = {
 	{ "group", O, &owner }, { "hard", B },   { "overwrite", B },
 	{ "path", S },          { "target", S }, { "user", O, &owner },
 };
-static const struct ign_object symlink = { FIELDS(link_fields), .key = "path" };
+static const struct ign_object symlink = { FIELDS(link_fields), .key = "path",
+					   .check = ign_check_link };
 
 /* ---- storage: what stands on disks ---- */
 
@@ -170,14 +184,16 @@ static const struct ign_field partition_fields[] = {
 	{ "typeGuid", S },
 	{ "wipePartitionEntry", B },
 };
-static const struct ign_object partition = { FIELDS(partition_fields), .key = "number" };
+static const struct ign_object partition = { FIELDS(partition_fields), .key = "number",
+					     .check = ign_check_partition };
 
 static const struct ign_field disk_fields[] = {
 	{ "device", S },
 	{ "partitions", OO, &partition },
 	{ "wipeTable", B },
 };
-static const struct ign_object disk = { FIELDS(disk_fields), .key = "device" };
+static const struct ign_object disk = { FIELDS(disk_fields), .key = "device",
+					.check = ign_check_disk };
 
 static const struct ign_field filesystem_fields[] = {
 	{ "device", S },
@@ -189,27 +205,30 @@ static const struct ign_field filesystem_fields[] = {
 	{ "uuid", S },
 	{ "wipeFilesystem", B },
 };
-static const struct ign_object filesystem = { FIELDS(filesystem_fields), .key = "device" };
+static const struct ign_object filesystem = { FIELDS(filesystem_fields), .key = "device",
+					      .check = ign_check_filesystem };
 
 static const struct ign_field raid_fields[] = {
 	{ "devices", SS }, { "level", S }, { "name", S }, { "options", SS, .concat = true },
 	{ "spares", I },
 };
-static const struct ign_object raid = { FIELDS(raid_fields), .key = "name" };
+static const struct ign_object raid = { FIELDS(raid_fields), .key = "name",
+					.check = ign_check_raid };
 
 static const struct ign_field tang_fields[] = {
 	{ "advertisement", S, NULL, 4 },
 	{ "thumbprint", S },
 	{ "url", S },
 };
-static const struct ign_object tang = { FIELDS(tang_fields), .key = "url" };
+static const struct ign_object tang = { FIELDS(tang_fields), .key = "url",
+					.check = ign_check_tang };
 
 static const struct ign_field custom_fields[] = {
 	{ "config", S },
 	{ "needsNetwork", B },
 	{ "pin", S },
 };
-static const struct ign_object custom = { FIELDS(custom_fields) };
+static const struct ign_object custom = { FIELDS(custom_fields), .check = ign_check_custom };
 
 static const struct ign_field clevis_fields[] = {
 	{ "custom", O, &custom },
@@ -237,7 +256,8 @@ static const struct ign_field luks_fields[] = {
 	{ "uuid", S },
 	{ "wipeVolume", B },
 };
-static const struct ign_object luks = { FIELDS(luks_fields), .key = "name" };
+static const struct ign_object luks = { FIELDS(luks_fields), .key = "name",
+					.check = ign_check_luks };
 
 static const struct ign_field storage_fields[] = {
 	{ "directories", OO, &directory, .shares_keys = true },
@@ -248,13 +268,13 @@ static const struct ign_field storage_fields[] = {
 	{ "luks", OO, &luks, 2 },
 	{ "raid", OO, &raid },
 };
-static const struct ign_object storage = { FIELDS(storage_fields) };
+static const struct ign_object storage = { FIELDS(storage_fields), .check = ign_check_storage };
 
 static const struct ign_field root_fields[] = {
 	{ "ignition", O, &ignition }, { "kernelArguments", O, &kargs, 3 }, { "passwd", O, &passwd },
 	{ "storage", O, &storage },   { "systemd", O, &systemd },
 };
-const struct ign_object ign_schema = { FIELDS(root_fields) };
+const struct ign_object ign_schema = { FIELDS(root_fields), .check = ign_check_root };
 
 const struct ign_field *ign_field_find(const struct ign_object *o, const char *name)
 {

@@ -45,7 +45,7 @@ struct ign_object {
 
 enum { IGN_MINOR_MAX = 5 };
 
-extern const struct ign_object ign_schema;
+extern const struct ign_object ign_schema, ign_header_schema; /* of the root, of httpHeaders */
 
 /* The field of that name, of whatever version; NULL. */
 const struct ign_field *ign_field_find(const struct ign_object *o, const char *name);

@@ -113,11 +113,14 @@ static struct ign_resource take_resource(struct take *t, const json_t *o)
 	r.gzip = compression && strcmp(compression, "gzip") == 0;
 	take_hash(json_object_get(o, "verification"), &r);
 	r.header = take_list(t, o, "httpHeaders", sizeof(*r.header), &r.headers, &list);
-	for (size_t i = 0; i < r.headers; i++) {
+	r.headers = 0;
+	for (size_t i = 0; r.header && i < json_array_size(list); i++) {
 		const json_t *h = json_array_get(list, i);
 
-		r.header[i].name = ign_str(h, "name");
-		r.header[i].value = ign_str(h, "value");
+		/* without a value it only removes the parent's */
+		if (ign_str(h, "value"))
+			r.header[r.headers++] =
+				(struct ign_header){ ign_str(h, "name"), ign_str(h, "value") };
 	}
 	return r;
 }

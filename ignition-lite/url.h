@@ -23,6 +23,10 @@ enum ign_scheme {
 int ign_url_check(const char *url, enum ign_scheme *ret, struct err *e)
 	__attribute__((warn_unused_result));
 
+/* The same by spec 3.minor.0: gs came with 3.2.0, arn with 3.4.0. */
+int ign_url_check_spec(const char *url, unsigned minor, enum ign_scheme *ret, struct err *e)
+	__attribute__((warn_unused_result));
+
 /* Does fetching url (checked) need the network? */
 bool ign_url_needs_network(const char *url);
 
