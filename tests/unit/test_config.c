@@ -55,6 +55,31 @@ static void check_good(void)
 	      c.min_time_s, c.deadline_s);
 }
 
+static void check_policy(void)
+{
+	struct config c;
+	struct err e;
+	char where[64];
+
+	CHECK(load("", &c, &e) == 0, "%s", e.text);
+	CHECK(c.mode == CONFIG_AUTO && c.reboot == CONFIG_REBOOT_MANUAL && c.windows.n == 0 &&
+		      !c.policy.pin[0] && !c.policy.hold && c.policy.minimum_age == 0,
+	      "defaults");
+	CHECK(load("[Update]\nMode=stage\nReboot=window\nRebootWindow=Sat 02:00 for 3h | Sun 02:00 "
+		   "for 1h\nPin=1.4\nHold=yes\nMinimumAge=2d\nMinimumVersion=1.2\n"
+		   "MaximumVersion=1.9\nCriticalAtOnce=yes\n",
+		   &c, &e) == 0,
+	      "%s", e.text);
+	CHECK(c.mode == CONFIG_STAGE && c.reboot == CONFIG_REBOOT_WINDOW && c.windows.n == 2,
+	      "%d %d %zu", (int)c.mode, (int)c.reboot, c.windows.n);
+	CHECK(strcmp(c.policy.pin, "1.4") == 0 && c.policy.hold && c.policy.minimum_age == 172800 &&
+		      strcmp(c.policy.lowest, "1.2") == 0 && strcmp(c.policy.highest, "1.9") == 0 &&
+		      c.policy.critical_at_once,
+	      "policy");
+	(void)snprintf(where, sizeof(where), "%s, line 7", name);
+	CHECK(strcmp(c.pin_where, where) == 0, "%s", c.pin_where);
+}
+
 /* Each names the line and the key. */
 static void check_bad(void)
 {
@@ -76,6 +101,15 @@ static void check_bad(void)
 		{ "[Fetch]\nDeadline=soon\n", "Deadline" },
 		{ "[Update]\nTries=0\n", "Tries" },
 		{ "[Update]\nReboot=later\n", ":4: [Update] Reboot= must be" },
+		{ "[Update]\nMode=yes\n", "Mode= must be manual, check, stage or auto" },
+		{ "[Update]\nReboot=window\n", "Reboot= is window, but RebootWindow= names none" },
+		{ "[Update]\nRebootWindow=Sat 02:00\n",
+		  ":4: [Update] RebootWindow= holds a mistake: 'Sat 02:00'" },
+		{ "[Update]\nPin=1 4\n", "[Update] Pin= must be a version" },
+		{ "[Update]\nHold=perhaps\n", "Hold" },
+		{ "[Update]\nMinimumAge=2y\n", "MinimumAge" },
+		{ "[Update]\nMinimumAge=400d\n", "MinimumAge= must be at most 365 days" },
+		{ "[Update]\nMinimumVersion=2\nMaximumVersion=1\n", "is above MaximumVersion=" },
 		{ "[Update]\nChannel=a/b\n", "[Update] Channel=" },
 	};
 	struct config c;
@@ -111,6 +145,7 @@ int main(void)
 	CHECK(fd >= 0, "mkstemp");
 	(void)close(fd);
 	check_good();
+	check_policy();
 	check_bad();
 	check_long();
 	(void)unlink(name);

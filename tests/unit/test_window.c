@@ -24,14 +24,14 @@ static void test_parse(void)
 		"Sat 02:00 for 5s",
 		"Sat 02:00 for 8d",
 		"Sat 02:00 for x",
-		"Sat for 1h; junk",
+		"Sat for 1h | junk",
 		" for 1h",
 		"Sat 02:00 for 1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h",
 	};
 	struct windows w;
 	struct err e = ERR_INIT;
 
-	CHECK(window_parse(" Sat,Sun 02:00 Europe/Berlin  for 3h;; *-*-1 04:30 for 1h 30min ; ", &w,
+	CHECK(window_parse(" Sat,Sun 02:00 Europe/Berlin  for 3h|| *-*-1 04:30 for 1h 30min | ", &w,
 			   &e) == 0,
 	      "%s", e.text);
 	CHECK(w.n == 2 && strcmp(w.w[0].when, "Sat,Sun 02:00 Europe/Berlin") == 0 &&
@@ -86,7 +86,7 @@ static void test_time(void)
 	/* the night that has 02:00 twice: systemd takes the first */
 	expect(berlin, "2026-10-25T01:30:00Z", true, "2026-10-25T03:00:00Z");
 	/* two that overlap close with the later one; one that never comes again */
-	expect("Mon 01:00 UTC for 2h; Mon 02:00 UTC for 3h", "2026-11-23T02:30:00Z", true,
+	expect("Mon 01:00 UTC for 2h | Mon 02:00 UTC for 3h", "2026-11-23T02:30:00Z", true,
 	       "2026-11-23T05:00:00Z");
 	expect("2020-01-01 00:00 UTC for 1h", "2026-11-21T12:00:00Z", false, "never");
 	/* one that elapses all the time */
@@ -120,7 +120,7 @@ static int broken(void *arg, const char *when, int64_t after, int64_t *ret, stru
 	(void)arg;
 	(void)when;
 	(void)after;
-	(void)ret;
+	*ret = 1;
 	return err_set(e, ERR_HOST, 5, "no answer");
 }
 

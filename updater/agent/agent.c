@@ -244,7 +244,11 @@ static void decide(struct agent *a, const struct record *rec, const struct trust
 				   .running = h->running ? h->version : NULL,
 				   .failed = failed,
 				   .n_failed = rec->n_failure,
+				   .policy = h->conf.policy,
 				   .now = agent_now(a) };
+
+	rh.policy.pin_where = h->conf.pin_where;
+	rh.policy.hold_where = h->conf.hold_where;
 
 	for (size_t i = 0; i < rec->n_failure; i++) {
 		(void)snprintf(failed[i].version, sizeof(failed[i].version), "%s",

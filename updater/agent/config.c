@@ -16,6 +16,7 @@
 #include "updater/wire/wire.h"
 
 #define OS_RELEASE    "/usr/lib/os-release"
+#define AGE_MAX       (365ull * 24 * 3600)
 #define CHANNEL_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
 static const char *const known[] = {
@@ -29,7 +30,15 @@ static const char *const known[] = {
 	"Source.Root",
 	"Update.Channel",
 	"Update.Tries",
+	"Update.Mode",
 	"Update.Reboot",
+	"Update.RebootWindow",
+	"Update.Pin",
+	"Update.Hold",
+	"Update.MinimumAge",
+	"Update.MinimumVersion",
+	"Update.MaximumVersion",
+	"Update.CriticalAtOnce",
 	"Fetch.Socket",
 	"Fetch.BandwidthLimit",
 	"Fetch.MinimumRate",
@@ -203,10 +212,120 @@ static int load_fetch(struct conf *c, struct config *cfg, struct err *e)
 	return 0;
 }
 
+static const char *const modes[] = {
+	[CONFIG_MANUAL] = "manual",
+	[CONFIG_CHECK] = "check",
+	[CONFIG_STAGE] = "stage",
+	[CONFIG_AUTO] = "auto",
+};
+
+static const char *const reboots[] = {
+	[CONFIG_REBOOT_MANUAL] = "manual",
+	[CONFIG_REBOOT_IMMEDIATE] = "immediate",
+	[CONFIG_REBOOT_WINDOW] = "window",
+};
+
+const char *config_mode_name(enum config_mode m)
+{
+	return modes[m];
+}
+
+const char *config_reboot_name(enum config_reboot r)
+{
+	return reboots[r];
+}
+
+/* One of n names (def: which is the default): its number. */
+static int get_choice(struct conf *c, const char *key, const char *const *names, size_t n,
+		      unsigned def, struct err *e)
+{
+	char value[16], why[80];
+	size_t at = 0;
+	int r = get(c, "Update", key, names[def], value, sizeof(value), e);
+
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < n; i++)
+		if (strcmp(value, names[i]) == 0)
+			return (int)i;
+	for (size_t i = 0; i < n; i++)
+		at += (size_t)snprintf(why + at, sizeof(why) - at, "%s %s",
+				       i == 0       ? "must be"
+				       : i + 1 == n ? " or"
+						    : ",",
+				       names[i]);
+	return bad_value(c, "Update", key, why, e);
+}
+
+static int get_version(struct conf *c, const char *key, char out[RELEASE_VERSION_MAX],
+		       struct err *e)
+{
+	int r = get(c, "Update", key, NULL, out, RELEASE_VERSION_MAX, e);
+
+	if (r == 0 && out[0] && !version_valid(out))
+		return bad_value(c, "Update", key, "must be a version, as 1.4.2", e);
+	return r;
+}
+
+/* "FILE, line N" of a value that is set, else "". */
+static void where_of(struct conf *c, const char *key, char out[CONFIG_WHERE_MAX])
+{
+	const char *path;
+	uint64_t line;
+
+	out[0] = '\0';
+	if (conf_origin(c, "Update", key, &path, &line, NULL) == 0)
+		(void)snprintf(out, CONFIG_WHERE_MAX, "%.256s, line %llu", path,
+			       (unsigned long long)line);
+}
+
+static int load_policy(struct conf *c, struct config *cfg, struct err *e)
+{
+	struct release_policy *p = &cfg->policy;
+	int r = get_version(c, "Pin", p->pin, e);
+
+	if (r == 0)
+		r = conf_bool(c, "Update", "Hold", false, &p->hold, e);
+	if (r == 0)
+		r = conf_seconds(c, "Update", "MinimumAge", 0, &p->minimum_age, e);
+	if (r == 0 && p->minimum_age > AGE_MAX)
+		return bad_value(c, "Update", "MinimumAge", "must be at most 365 days", e);
+	if (r == 0)
+		r = get_version(c, "MinimumVersion", p->lowest, e);
+	if (r == 0)
+		r = get_version(c, "MaximumVersion", p->highest, e);
+	if (r == 0 && p->lowest[0] && p->highest[0] && version_compare(p->lowest, p->highest) > 0)
+		return bad_value(c, "Update", "MinimumVersion", "is above MaximumVersion=", e);
+	if (r == 0)
+		r = conf_bool(c, "Update", "CriticalAtOnce", false, &p->critical_at_once, e);
+	where_of(c, "Pin", cfg->pin_where);
+	where_of(c, "Hold", cfg->hold_where);
+	return r;
+}
+
+static int load_reboot(struct conf *c, struct config *cfg, struct err *e)
+{
+	char why[200];
+	const char *s;
+	int r = get_choice(c, "Reboot", reboots, 3, CONFIG_REBOOT_MANUAL, e);
+
+	if (r < 0)
+		return r;
+	cfg->reboot = (enum config_reboot)r;
+	r = conf_str(c, "Update", "RebootWindow", "", &s, e);
+	if (r == 0 && window_parse(s, &cfg->windows, e) < 0) {
+		(void)snprintf(why, sizeof(why), "holds a mistake: %.170s", e->text);
+		return bad_value(c, "Update", "RebootWindow", why, e);
+	}
+	if (r == 0 && cfg->reboot == CONFIG_REBOOT_WINDOW && cfg->windows.n == 0)
+		return bad_value(c, "Update", "Reboot", "is window, but RebootWindow= names none",
+				 e);
+	return r;
+}
+
 static int load_update(struct conf *c, struct config *cfg, struct err *e)
 {
 	uint64_t tries = 3;
-	char reboot[16];
 	int r = get(c, "Update", "Channel", "stable", cfg->channel, sizeof(cfg->channel), e);
 
 	if (r == 0 && strspn(cfg->channel, CHANNEL_CHARS) != strlen(cfg->channel))
@@ -215,14 +334,13 @@ static int load_update(struct conf *c, struct config *cfg, struct err *e)
 	if (r == 0)
 		r = conf_u64(c, "Update", "Tries", 1, 9, 3, &tries, e);
 	if (r == 0)
-		r = get(c, "Update", "Reboot", "manual", reboot, sizeof(reboot), e);
+		r = get_choice(c, "Mode", modes, 4, CONFIG_AUTO, e);
 	if (r < 0)
 		return r;
-	if (strcmp(reboot, "manual") != 0 && strcmp(reboot, "immediate") != 0)
-		return bad_value(c, "Update", "Reboot", "must be manual or immediate", e);
+	cfg->mode = (enum config_mode)r;
 	cfg->tries = (unsigned)tries;
-	cfg->reboot = strcmp(reboot, "immediate") == 0;
-	return 0;
+	r = load_reboot(c, cfg, e);
+	return r < 0 ? r : load_policy(c, cfg, e);
 }
 
 static int load_host(struct conf *c, struct config *cfg, struct err *e)

@@ -6,10 +6,23 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "updater/agent/window.h"
+#include "updater/release/decide.h"
 
 #define CONFIG_PATH_MAX 256
 #define CONFIG_URL_MAX  1024 /* of one mirror */
 #define CONFIG_URLS_MAX 4096
+
+#define CONFIG_WHERE_MAX 300 /* "FILE, line N" */
+
+/* What may happen by itself, each including the ones before it. */
+enum config_mode { CONFIG_MANUAL, CONFIG_CHECK, CONFIG_STAGE, CONFIG_AUTO };
+
+/* Whether an unattended update reboots. */
+enum config_reboot { CONFIG_REBOOT_MANUAL, CONFIG_REBOOT_IMMEDIATE, CONFIG_REBOOT_WINDOW };
+
+const char *config_mode_name(enum config_mode m);     /* "manual", ... */
+const char *config_reboot_name(enum config_reboot r); /* "manual", ... */
 
 /* proa.conf(5), read and checked. Strings that say "auto" in the file are empty here. */
 struct config {
@@ -21,10 +34,18 @@ struct config {
 	char arch[16];                 /* [Host] Architecture=: empty: this program's own */
 	/* [Source] URL=: of the repository's mirrors, each ends in '/', one blank between two */
 	char url[CONFIG_URLS_MAX];
-	char root[CONFIG_PATH_MAX];   /* [Source] Root=: first trusted TUF root */
-	char channel[65];             /* [Update] Channel=: stable */
-	unsigned tries;               /* [Update] Tries=: boots before falling back, 1 to 9 */
-	bool reboot;                  /* [Update] Reboot=immediate (true) or manual */
+	char root[CONFIG_PATH_MAX]; /* [Source] Root=: first trusted TUF root */
+	char channel[65];           /* [Update] Channel=: stable */
+	unsigned tries;             /* [Update] Tries=: boots before falling back, 1 to 9 */
+	enum config_mode mode;      /* [Update] Mode= */
+	enum config_reboot reboot;  /* [Update] Reboot= */
+	struct windows windows;     /* [Update] RebootWindow= */
+	/*
+	 * [Update] Pin=, Hold=, MinimumAge=, MinimumVersion=, MaximumVersion=, CriticalAtOnce=; its
+	 * own `where` pointers are not set, these are what they should point to
+	 */
+	struct release_policy policy;
+	char pin_where[CONFIG_WHERE_MAX], hold_where[CONFIG_WHERE_MAX];
 	char socket[CONFIG_PATH_MAX]; /* [Fetch] Socket=: of proa-fetch */
 	uint64_t limit;               /* [Fetch] BandwidthLimit=: bytes per second, 0: none */
 	uint64_t min_rate;            /* [Fetch] MinimumRate=: bytes per second, 0: any ... */

@@ -287,7 +287,9 @@ int report_status(const struct host *h, const struct record *rec, const struct m
 	if (r == 0)
 		r = put_check(o, h, rec, e);
 	if (r == 0)
-		r = json_put_str(o, "reboot", h->conf.reboot ? "immediate" : "manual", e);
+		r = json_put_str(o, "reboot", config_reboot_name(h->conf.reboot), e);
+	if (r == 0)
+		r = json_put_str(o, "mode", config_mode_name(h->conf.mode), e);
 	if (r < 0)
 		return r;
 	*ret = json_incref(o);

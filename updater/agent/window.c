@@ -73,7 +73,7 @@ int window_parse(const char *s, struct windows *ret, struct err *e)
 	struct windows w = { .n = 0 };
 
 	while (*s) {
-		const char *end = s + strcspn(s, ";");
+		const char *end = s + strcspn(s, "|");
 		const char *from = skip_blanks(s, end), *to = back_blanks(from, end);
 		int r;
 

@@ -9,14 +9,14 @@
 #include "base/err.h"
 
 /*
- * When this host may reboot: "Sat,Sun 02:00 Europe/Berlin for 3h; Wed 04:30 for 1h". What stands
+ * When this host may reboot: "Sat,Sun 02:00 Europe/Berlin for 3h | Wed 04:30 for 1h". What stands
  * before "for" is a calendar expression of systemd.time(7), and systemd says when it elapses, so
  * that time zones and daylight saving are those of every timer on the host.
  */
 #define WINDOWS_MAX          16
 #define WINDOW_WHEN_MAX      128
-#define WINDOW_SECONDS_LEAST 60u
-#define WINDOW_SECONDS_MOST  (7u * 24 * 3600)
+#define WINDOW_SECONDS_LEAST ((uint64_t)60)
+#define WINDOW_SECONDS_MOST  ((uint64_t)7 * 24 * 3600)
 
 struct window {
 	char when[WINDOW_WHEN_MAX];
