@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* proa-publish: makes and keeps the signed repository that hosts update from. */
 #include <errno.h>
-#include <signal.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,38 +14,40 @@
 #include "publisher/repo.h"
 #include "publisher/report.h"
 #include "publisher/roles.h"
+#include "publisher/root.h"
+#include "publisher/verbs.h"
 #include "updater/image/index.h"
 
-enum { EXIT_USAGE = 2, SHORT_HASH = 8 };
+enum { EXIT_USAGE = 2, EXIT_SOON = 4, SHORT_HASH = 8 };
 
 static int usage_error(const char *why, struct err *e)
 {
-	return err_set(e, ERR_BUG, E2BIG, "%s (proa-publish --help)", why);
+	return verb_misused(why, e);
 }
 
-/* Until this process ends: what is begun is finished or undone, a long step stops when asked. */
-static void hold_signals(void)
+/* A repository opened for change, its roles read, the keys named. pin holds a path. */
+static int begin(const struct opts *o, const char *path, struct keys *k, char pin[PATH_MAX],
+		 struct repo *r, struct roles *m, struct err *e)
 {
-	sigset_t s;
-
-	(void)sigemptyset(&s);
-	(void)sigaddset(&s, SIGINT);
-	(void)sigaddset(&s, SIGTERM);
-	(void)sigaddset(&s, SIGHUP);
-	(void)sigprocmask(SIG_BLOCK, &s, NULL);
-}
-
-/* A repository opened for change, its roles read. */
-static int begin(const struct opts *o, const char *path, struct repo *r, struct roles *m,
-		 struct err *e)
-{
+	const char *trusted = NULL;
 	int q;
 
-	if (!o->keys)
+	if (o->n_keys == 0 && !o->propose)
 		return usage_error("--keys DIR is missing", e);
-	hold_signals();
-	q = repo_open(path, true, r, e);
-	return q < 0 ? q : roles_load(r, m, e);
+	q = verb_pin(o, true, pin, &trusted, e);
+	q = q < 0 ? q : verb_keys(o, k, e);
+	verb_hold_signals();
+	q = q < 0 ? q : repo_open(path, true, r, e);
+	if (q < 0)
+		return q;
+	r->pin = trusted;
+	q = roles_load(r, m, e);
+	if (q < 0)
+		return q;
+	m->propose = o->propose;
+	if (!o->root)
+		root_pin_save(o->keys[0], m->root);
+	return 0;
 }
 
 static void print_note(const struct roles *m)
@@ -58,77 +60,6 @@ static void print_note(const struct roles *m)
 static char *valid_until(const struct repo *r, const struct roles *m, char *out, size_t cap)
 {
 	return text_time(roles_expires(m->timestamp), r->now, out, cap);
-}
-
-/* ---- init ---- */
-
-static int add_channels(const struct opts *o, struct roles *m, const struct keys *k, struct err *e)
-{
-	int q = 0;
-
-	for (size_t i = 0; q >= 0 && i < o->n_channel; i++)
-		q = roles_channel_add(m, k, o->channel[i], e);
-	return q;
-}
-
-/* Nothing is made before it is known that all of it can be. */
-static int check_init(const struct opts *o, const struct keys *k, struct err *e)
-{
-	static const char *const top[] = { "root", "targets", "snapshot", "timestamp" };
-	int q = 0;
-
-	if (o->n_word != 2 || !o->image || !o->keys)
-		return usage_error("init needs REPO, --image ID and --keys DIR", e);
-	if (!image_id_valid(o->image))
-		return err_set(e, ERR_INPUT, EINVAL,
-			       "'%s' cannot be an image id: 1 to 32 of a-z 0-9 -, a letter first",
-			       o->image);
-	if (o->wish.arch && strlen(o->wish.arch) >= sizeof(((struct repo_config *)NULL)->arch))
-		return err_set(e, ERR_INPUT, EINVAL, "--arch is too long");
-	for (size_t i = 0; q >= 0 && i < sizeof(top) / sizeof(top[0]); i++)
-		q = keys_absent(k, top[i], e);
-	for (size_t i = 0; q >= 0 && i < o->n_channel; i++) {
-		if (!channel_name_valid(o->channel[i]))
-			return err_set(e, ERR_INPUT, EINVAL, "'%s' cannot be a channel's name",
-				       o->channel[i]);
-		q = keys_absent(k, o->channel[i], e);
-	}
-	return q;
-}
-
-static int do_init(const struct opts *o, struct err *e)
-{
-	struct repo_config c = REPO_CONFIG_DEFAULT;
-	const struct keys k = { o->keys };
-	AUTO_REPO r = REPO_INIT;
-	AUTO_ROLES m = ROLES_INIT;
-	int q = check_init(o, &k, e);
-
-	if (q < 0)
-		return q;
-	(void)snprintf(c.image, sizeof(c.image), "%s", o->image);
-	if (o->wish.arch)
-		(void)snprintf(c.arch, sizeof(c.arch), "%s", o->wish.arch);
-	random_bytes(c.salt, c.salt_n);
-	hold_signals();
-	q = repo_create(o->word[1], &c, &r, e);
-	q = q < 0 ? q : roles_create(&r, &k, &m, e);
-	q = q < 0 ? q : add_channels(o, &m, &k, e);
-	q = q < 0 ? q : roles_commit(&r, &m, &k, e);
-	q = q < 0 ? q : repo_finish(&r, e);
-	if (q < 0)
-		return q;
-	printf("made        repository %s for image %s, %zu channel%s\n", o->word[1], o->image,
-	       m.n_channel, m.n_channel == 1 ? "" : "s");
-	printf("keys        %s: root, targets, snapshot, timestamp", o->keys);
-	for (size_t i = 0; i < m.n_channel; i++)
-		printf(", %s", m.channel[i].name);
-	printf("\nnext        put %s/metadata/1.root.json into the image as\n"
-	       "            /usr/share/proa/root.json; take %s/root.pem offline;\n"
-	       "            %s\n",
-	       o->word[1], o->keys,
-	       m.n_channel ? "then: proa-publish release" : "then: proa-publish channel add");
-	return 0;
 }
 
 /* ---- release ---- */
@@ -188,6 +119,10 @@ static void print_report(const struct opts *o, const struct repo *r, const struc
 	printf("uki         %s_%s.efi %s, compressed %s\n", r->config.image, o->wish.version,
 	       text_bytes(p->uki_bytes, a, sizeof(a)),
 	       text_bytes(p->uki_packed_bytes, b, sizeof(b)));
+	if (m->propose) {
+		verb_print_proposed(m, "channel");
+		return;
+	}
 	printf("published   %s: %s (%s%s); timestamp valid until %s.\n"
 	       "            Check it: proa-publish verify %s\n",
 	       o->wish.channel, o->wish.version, p->was[0] ? "was " : "the first", p->was,
@@ -212,12 +147,13 @@ static int check_release(const struct opts *o, struct err *e)
 static int do_release(const struct opts *o, struct err *e)
 {
 	struct release_report report;
-	const struct keys k = { o->keys };
+	AUTO_KEYS k = KEYS_INIT;
+	char pin[PATH_MAX];
 	AUTO_REPO r = REPO_INIT;
 	AUTO_ROLES m = ROLES_INIT;
 	int q = check_release(o, e);
 
-	q = q < 0 ? q : begin(o, o->word[1], &r, &m, e);
+	q = q < 0 ? q : begin(o, o->word[1], &k, pin, &r, &m, e);
 	q = q < 0 ? q : release_make(&r, &m, &k, &o->wish, &report, e);
 	if (q < 0)
 		return q;
@@ -233,7 +169,8 @@ static int do_release(const struct opts *o, struct err *e)
 
 static int do_refresh(const struct opts *o, struct err *e)
 {
-	const struct keys k = { o->keys };
+	AUTO_KEYS k = KEYS_INIT;
+	char pin[PATH_MAX];
 	AUTO_REPO r = REPO_INIT;
 	AUTO_ROLES m = ROLES_INIT;
 	char t[48];
@@ -241,7 +178,7 @@ static int do_refresh(const struct opts *o, struct err *e)
 
 	if (o->n_word != 2)
 		return usage_error("refresh needs REPO", e);
-	q = begin(o, o->word[1], &r, &m, e);
+	q = begin(o, o->word[1], &k, pin, &r, &m, e);
 	q = q < 0 ? q : roles_commit(&r, &m, &k, e);
 	if (q < 0)
 		return q;
@@ -253,7 +190,7 @@ static int do_refresh(const struct opts *o, struct err *e)
 
 /* ---- channel ---- */
 
-enum edit { EDIT_ADD, EDIT_PROMOTE, EDIT_PAUSE, EDIT_RESUME, EDIT_REMOVE, EDITS };
+enum edit_verb { EDIT_ADD, EDIT_PROMOTE, EDIT_PAUSE, EDIT_RESUME, EDIT_REMOVE, EDITS };
 
 static int channel_promote(const struct opts *o, const struct repo *r, struct roles *m,
 			   struct err *e)
@@ -266,8 +203,8 @@ static int channel_promote(const struct opts *o, const struct repo *r, struct ro
 	return release_promote(r, m, o->from, o->to, &w, e);
 }
 
-static int channel_edit(const struct opts *o, const struct repo *r, struct roles *m, enum edit edit,
-			struct err *e)
+static int channel_edit(const struct opts *o, const struct repo *r, struct roles *m,
+			enum edit_verb edit, struct err *e)
 {
 	struct release_offer offer;
 	struct channel *c;
@@ -282,7 +219,7 @@ static int channel_edit(const struct opts *o, const struct repo *r, struct roles
 	return channel_put(c, &offer, NULL, 0, e);
 }
 
-static int which_edit(const struct opts *o, enum edit *ret, struct err *e)
+static int which_edit(const struct opts *o, enum edit_verb *ret, struct err *e)
 {
 	static const struct {
 		const char *verb;
@@ -302,26 +239,33 @@ static int which_edit(const struct opts *o, enum edit *ret, struct err *e)
 			continue;
 		if (o->n_word != edits[i].words)
 			return usage_error(edits[i].usage, e);
-		*ret = (enum edit)i;
+		*ret = (enum edit_verb)i;
 		return 0;
 	}
-	return usage_error("channel knows add, promote, pause, resume and remove-release", e);
+	return usage_error(
+		"channel knows add, promote, pause, resume, remove-release, propose, sign and "
+		"submit",
+		e);
 }
 
 static int do_channel(const struct opts *o, struct err *e)
 {
-	const struct keys k = { o->keys };
+	AUTO_KEYS k = KEYS_INIT;
+	char pin[PATH_MAX];
 	AUTO_REPO r = REPO_INIT;
 	AUTO_ROLES m = ROLES_INIT;
-	enum edit edit;
+	enum edit_verb edit = EDIT_ADD;
 	char t[48];
-	int q = which_edit(o, &edit, e);
+	int q;
 
-	q = q < 0 ? q : begin(o, o->word[2], &r, &m, e);
+	if (verb_is_channel_step(o))
+		return verb_channel_step(o, e);
+	q = which_edit(o, &edit, e);
+	q = q < 0 ? q : begin(o, o->word[2], &k, pin, &r, &m, e);
 	if (q < 0)
 		return q;
 	if (edit == EDIT_ADD)
-		q = roles_channel_add(&m, &k, o->word[3], e);
+		q = verb_channel_add(o, &k, &m, e);
 	else if (edit == EDIT_PROMOTE)
 		q = channel_promote(o, &r, &m, e);
 	else
@@ -330,6 +274,10 @@ static int do_channel(const struct opts *o, struct err *e)
 	if (q < 0)
 		return q;
 	print_note(&m);
+	if (m.propose) {
+		verb_print_proposed(&m, "channel");
+		return 0;
+	}
 	printf("done        channel %s %s%s%s; timestamp valid until %s.\n", o->word[1], o->word[3],
 	       o->n_word > 4 ? " " : "", o->n_word > 4 ? o->word[4] : "",
 	       valid_until(&r, &m, t, sizeof(t)));
@@ -342,20 +290,29 @@ static int do_status(const struct opts *o, struct err *e)
 {
 	AUTO_REPO r = REPO_INIT;
 	AUTO_ROLES m = ROLES_INIT;
+	char pin[PATH_MAX];
+	const char *trusted = NULL;
 	int q;
 
 	if (o->n_word != 2)
 		return usage_error("status needs REPO", e);
-	q = repo_open(o->word[1], false, &r, e);
+	q = verb_pin(o, false, pin, &trusted, e);
+	q = q < 0 ? q : repo_open(o->word[1], false, &r, e);
+	r.pin = trusted;
 	q = q < 0 ? q : roles_load(&r, &m, e);
-	return q < 0 ? q : status_print(&r, &m, o->json, e);
+	return q < 0 ? q : status_print(&r, &m, o->warn_days, o->json, e);
 }
 
 static int do_verify(const struct opts *o, struct err *e)
 {
+	char pin[PATH_MAX];
+	const char *trusted = NULL;
+	int q;
+
 	if (o->n_word != 2)
 		return usage_error("verify needs REPO", e);
-	return verify_run(o->word[1], e);
+	q = verb_pin(o, false, pin, &trusted, e);
+	return q < 0 ? q : verify_run(o->word[1], trusted, e);
 }
 
 static int do_gc(const struct opts *o, struct err *e)
@@ -385,8 +342,9 @@ int main(int argc, char **argv)
 		const char *name;
 		int (*run)(const struct opts *o, struct err *e);
 	} verbs[] = {
-		{ "init", do_init },       { "release", do_release }, { "refresh", do_refresh },
+		{ "init", verb_init },     { "release", do_release }, { "refresh", do_refresh },
 		{ "channel", do_channel }, { "status", do_status },   { "verify", do_verify },
+		{ "key", verb_key },       { "root", verb_root },     { "export", verb_export },
 		{ "gc", do_gc },
 	};
 	int (*run)(const struct opts *o, struct err *e) = NULL;
@@ -403,7 +361,7 @@ int main(int argc, char **argv)
 	if (q >= 0 && fflush(stdout) != 0)
 		q = err_set(&e, ERR_HOST, EIO, "cannot write to standard output");
 	if (q >= 0)
-		return EXIT_SUCCESS;
+		return q == STATUS_SOON ? EXIT_SOON : q == STATUS_EXPIRED ? EXIT_FAILURE : 0;
 	(void)fprintf(stderr, "proa-publish: %s\n", e.text);
 	return e.kind == ERR_BUG && e.os == E2BIG ? EXIT_USAGE : EXIT_FAILURE;
 }

@@ -7,7 +7,7 @@
 
 #include "base/num.h"
 
-enum { EXIT_USAGE = 2, KEEP_MAX = 1000, KEEP_DEFAULT = 1, LEVEL_MAX = 22 };
+enum { EXIT_USAGE = 2, KEEP_MAX = 1000, KEEP_DEFAULT = 1, LEVEL_MAX = 22, WARN_MAX = 3650 };
 
 static const char usage[] =
 	"Usage: proa-publish init REPO --image ID --keys DIR [--channel NAME]...\n"
@@ -16,13 +16,33 @@ static const char usage[] =
 	"       proa-publish channel add REPO NAME --keys DIR\n"
 	"       proa-publish channel promote REPO VERSION --from A --to B --keys DIR\n"
 	"       proa-publish channel pause|resume|remove-release REPO CHANNEL VERSION --keys DIR\n"
+	"       proa-publish channel propose REPO CHANNEL FILE --keys DIR [KEY CHANGE...]\n"
+	"       proa-publish root propose REPO FILE --keys DIR [--rebuild] [KEY CHANGE...]\n"
+	"       proa-publish root|channel sign FILE --key KEY [--root FILE] [--out FILE] [--yes]\n"
+	"       proa-publish root|channel submit REPO FILE... --keys DIR\n"
+	"       proa-publish key create NAME --keys DIR [--type ed25519|ecdsa|rsa]\n"
+	"       proa-publish key show --key KEY [--name NAME]\n"
 	"       proa-publish refresh REPO --keys DIR\n"
-	"       proa-publish status REPO [--json]\n"
-	"       proa-publish verify REPO\n"
+	"       proa-publish status REPO [--root FILE] [--warn DAYS] [--json]\n"
+	"       proa-publish export REPO DIR --channel C... [--since V] [--root FILE]\n"
+	"       proa-publish verify REPO [--root FILE]\n"
 	"       proa-publish gc REPO [--keep N] [--dry-run]\n"
 	"Makes and keeps the signed repository that hosts update from: plain files for any static\n"
 	"server. Runs without root.\n\n"
-	"      --keys DIR        private keys, one <role>.pem each\n"
+	"      --keys DIR        private keys <role>.pem, or <role>.uri holding a store URI, and\n"
+	"                        root.json, the root that is trusted; may be repeated\n"
+	"      --key KEY         one private key: a PEM file or a store URI (pkcs11:...)\n"
+	"      --passphrase-file FILE\n"
+	"                        of encrypted keys; else $PROA_PASSPHRASE, a credential, or asked\n"
+	"      --root FILE       the root that is trusted, instead of root.json in --keys\n"
+	"      --propose FILE    write what must be signed elsewhere, publish nothing\n"
+	"      --add-key [ROLE=]FILE, --remove-key [ROLE=]NAME, --threshold [ROLE=]N\n"
+	"                        key changes; --revoke NAME removes a key from every role\n"
+	"      --rebuild         do not believe snapshot and timestamp: their keys were stolen\n"
+	"      --encrypt         init: ask a passphrase for the offline keys\n"
+	"      --no-passphrase   key create: do not encrypt\n"
+	"      --yes             sign: do not ask\n"
+	"      --warn DAYS       status: warn so long before a role expires\n"
 	"      --usr PATH        a /usr image, or a directory to make an erofs image of\n"
 	"      --uki FILE        a finished UKI, or it is built from:\n"
 	"      --kernel FILE, --initrd FILE, --stub FILE, --os-release FILE, --uname TEXT\n"
@@ -47,7 +67,7 @@ static const char usage[] =
 	"      --json            status as JSON\n"
 	"  -h, --help            this text\n"
 	"      --version         the version (with a value: that of the release)\n\n"
-	"Exit status: 0 done, 1 failed, 2 wrong usage.\n"
+	"Exit status: 0 done, 1 failed, 2 wrong usage; status: 4 when a role expires soon.\n"
 	"Example: proa-publish release repo --keys keys --version 1.2.0 --channel beta \\\n"
 	"           --usr tree/usr --kernel vmlinuz --initrd initrd.zst\n";
 
@@ -81,6 +101,23 @@ enum code {
 	O_KEEP,
 	O_DRY,
 	O_JSON,
+	O_KEY,
+	O_PASS_FILE,
+	O_ROOT,
+	O_OUT,
+	O_PROPOSE,
+	O_NAME,
+	O_TYPE,
+	O_SINCE,
+	O_ADD_KEY,
+	O_REMOVE_KEY,
+	O_REVOKE,
+	O_THRESHOLD,
+	O_WARN,
+	O_YES,
+	O_REBUILD,
+	O_ENCRYPT,
+	O_NO_PASSPHRASE,
 	O_HELP
 };
 
@@ -114,6 +151,23 @@ static const struct option options[] = {
 	{ "keep", required_argument, NULL, O_KEEP },
 	{ "dry-run", no_argument, NULL, O_DRY },
 	{ "json", no_argument, NULL, O_JSON },
+	{ "key", required_argument, NULL, O_KEY },
+	{ "passphrase-file", required_argument, NULL, O_PASS_FILE },
+	{ "root", required_argument, NULL, O_ROOT },
+	{ "out", required_argument, NULL, O_OUT },
+	{ "propose", required_argument, NULL, O_PROPOSE },
+	{ "name", required_argument, NULL, O_NAME },
+	{ "type", required_argument, NULL, O_TYPE },
+	{ "since", required_argument, NULL, O_SINCE },
+	{ "add-key", required_argument, NULL, O_ADD_KEY },
+	{ "remove-key", required_argument, NULL, O_REMOVE_KEY },
+	{ "revoke", required_argument, NULL, O_REVOKE },
+	{ "threshold", required_argument, NULL, O_THRESHOLD },
+	{ "warn", required_argument, NULL, O_WARN },
+	{ "yes", no_argument, NULL, O_YES },
+	{ "rebuild", no_argument, NULL, O_REBUILD },
+	{ "encrypt", no_argument, NULL, O_ENCRYPT },
+	{ "no-passphrase", no_argument, NULL, O_NO_PASSPHRASE },
 	{ "help", no_argument, NULL, O_HELP },
 	{ NULL, 0, NULL, 0 },
 };
@@ -126,7 +180,14 @@ static const char **text_of(struct opts *o, int c)
 		int code;
 		const char **to;
 	} map[] = {
-		{ O_KEYS, &o->keys },
+		{ O_KEY, &o->key },
+		{ O_PASS_FILE, &o->pass_file },
+		{ O_ROOT, &o->root },
+		{ O_OUT, &o->out },
+		{ O_PROPOSE, &o->propose },
+		{ O_NAME, &o->name },
+		{ O_TYPE, &o->type },
+		{ O_SINCE, &o->since },
 		{ O_IMAGE, &o->image },
 		{ O_TO, &o->to },
 		{ O_BASE_DIR, &w->delta.base_dir },
@@ -156,34 +217,82 @@ static const char **text_of(struct opts *o, int c)
 
 static int flag(struct opts *o, int c)
 {
-	bool *to = c == O_CRITICAL ? &o->wish.critical
-		   : c == O_OLDER  ? &o->wish.allow_older
-		   : c == O_DRY    ? &o->dry_run
-		   : c == O_JSON   ? &o->json
-				   : NULL;
+	const struct {
+		int code;
+		bool *to;
+	} map[] = {
+		{ O_CRITICAL, &o->wish.critical },
+		{ O_OLDER, &o->wish.allow_older },
+		{ O_DRY, &o->dry_run },
+		{ O_JSON, &o->json },
+		{ O_YES, &o->yes },
+		{ O_REBUILD, &o->rebuild },
+		{ O_ENCRYPT, &o->encrypt },
+		{ O_NO_PASSPHRASE, &o->no_passphrase },
+	};
 
-	if (!to)
-		return -1;
-	*to = true;
-	return 0;
+	for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++) {
+		if (map[i].code != c)
+			continue;
+		*map[i].to = true;
+		return 0;
+	}
+	return -1;
+}
+
+/* What may be given several times. 0, or -1: too often; 1: another option. */
+static int many(struct opts *o, int c)
+{
+	static const struct {
+		int code;
+		enum edit_kind kind;
+	} edits[] = {
+		{ O_ADD_KEY, EDIT_KEY_ADD },
+		{ O_REMOVE_KEY, EDIT_KEY_REMOVE },
+		{ O_REVOKE, EDIT_KEY_REVOKE },
+		{ O_THRESHOLD, EDIT_THRESHOLD },
+	};
+
+	if (c == O_CHANNEL) {
+		if (o->n_channel == OPTS_CHANNELS_MAX)
+			return -1;
+		o->channel[o->n_channel++] = optarg;
+		return 0;
+	}
+	if (c == O_FROM) {
+		if (o->wish.delta.n_from == DELTA_BASES_MAX)
+			return -1;
+		o->from = o->wish.delta.from[o->wish.delta.n_from++] = optarg;
+		return 0;
+	}
+	if (c == O_KEYS) {
+		if (o->n_keys == KEYS_DIRS_MAX - 1) /* init adds one */
+			return -1;
+		o->keys[o->n_keys++] = optarg;
+		return 0;
+	}
+	for (size_t i = 0; i < sizeof(edits) / sizeof(edits[0]); i++) {
+		if (edits[i].code != c)
+			continue;
+		if (o->n_edit == OPTS_EDITS_MAX)
+			return -1;
+		o->edit[o->n_edit++] = (struct edit){ edits[i].kind, optarg };
+		return 0;
+	}
+	return 1;
 }
 
 static int take(struct opts *o, int c, struct err *e)
 {
 	const char **to = text_of(o, c);
 	uint64_t n = 0;
-	int q = 0;
+	int q = many(o, c);
 
+	if (q <= 0)
+		return q;
+	q = 0;
 	if (to) {
 		*to = optarg;
-	} else if (c == O_CHANNEL) {
-		if (o->n_channel == OPTS_CHANNELS_MAX)
-			return -1;
-		o->channel[o->n_channel++] = optarg;
-	} else if (c == O_FROM) {
-		if (o->wish.delta.n_from == DELTA_BASES_MAX)
-			return -1;
-		o->from = o->wish.delta.from[o->wish.delta.n_from++] = optarg;
 	} else if (c == O_LEVEL) {
 		q = num_parse(optarg, strlen(optarg), 1, LEVEL_MAX, "--level", &n, e);
 		o->wish.delta.level = (int)n;
@@ -191,6 +300,8 @@ static int take(struct opts *o, int c, struct err *e)
 		q = num_parse_seconds(optarg, "--rollout", &o->wish.rollout_seconds, e);
 	} else if (c == O_KEEP) {
 		q = num_parse(optarg, strlen(optarg), 0, KEEP_MAX, "--keep", &o->keep, e);
+	} else if (c == O_WARN) {
+		q = num_parse(optarg, strlen(optarg), 1, WARN_MAX, "--warn", &o->warn_days, e);
 	} else {
 		return flag(o, c);
 	}

@@ -313,7 +313,7 @@ int repo_channel_dir(const struct repo *r, const char *channel, bool make, struc
 
 struct highest {
 	const char *role;
-	uint64_t n;
+	uint64_t n, below;
 };
 
 static int see_name(void *arg, const char *name)
@@ -325,14 +325,15 @@ static int see_name(void *arg, const char *name)
 
 	if (dot && strncmp(dot + 1, h->role, len) == 0 && strcmp(dot + 1 + len, ".json") == 0 &&
 	    num_parse(name, (size_t)(dot - name), 1, (uint64_t)1 << 52, "", &n, NULL) >= 0 &&
-	    n > h->n)
+	    n < h->below && n > h->n)
 		h->n = n;
 	return 0;
 }
 
-int repo_highest(const struct repo *r, const char *role, uint64_t *ret, struct err *e)
+int repo_highest(const struct repo *r, const char *role, uint64_t below, uint64_t *ret,
+		 struct err *e)
 {
-	struct highest h = { .role = role };
+	struct highest h = { .role = role, .below = below };
 	int q = sys_linux()->ops->list(sys_linux(), r->meta, see_name, &h);
 
 	if (q < 0)

@@ -24,7 +24,7 @@ struct repo_config {
 };
 #define REPO_CONFIG_DEFAULT                                                                        \
 	{                                                                                          \
-		.arch = "x86-64", .salt_n = SHA256_BYTES, .root_days = 365, .targets_days = 90,    \
+		.arch = "x86-64", .salt_n = SHA256_BYTES, .root_days = 365, .targets_days = 365,   \
 		.channel_days = 90, .snapshot_days = 14, .timestamp_days = 7                       \
 	}
 
@@ -34,6 +34,10 @@ struct repo {
 	int lock;    /* -1 when only read */
 	int64_t now; /* fixed once */
 	struct repo_config config;
+	/* what roles_load() goes by; set by the caller, borrowed */
+	const char *
+		pin; /* file of the root that is trusted; NULL: this repository's own 1.root.json */
+	bool rebuild; /* snapshot and timestamp are not believed, see roles_load() */
 };
 #define REPO_INIT                                                                                  \
 	{                                                                                          \
@@ -74,8 +78,13 @@ int repo_blob_adopt(const struct repo *r, const char *tmp, const uint8_t sha[SHA
 int repo_channel_dir(const struct repo *r, const char *channel, bool make, struct err *e)
 	__attribute__((warn_unused_result));
 
-/* The highest N of the files metadata/N.<role>.json; 0 when there is none. */
-int repo_highest(const struct repo *r, const char *role, uint64_t *ret, struct err *e)
-	__attribute__((warn_unused_result));
+/*
+ * The highest N below `below` of the files metadata/N.<role>.json; 0 when there is none. Nobody
+ * reaches REPO_VERSION_MAX by publishing (a version a second would take 136 years): a number beyond
+ * it was pushed up by somebody with a stolen key, so that nothing newer could follow.
+ */
+#define REPO_VERSION_MAX ((uint64_t)1 << 32)
+int repo_highest(const struct repo *r, const char *role, uint64_t below, uint64_t *ret,
+		 struct err *e) __attribute__((warn_unused_result));
 
 #endif

@@ -11,9 +11,14 @@
 
 /* What can be asked of a repository without changing what it says. */
 
-/* Roles with version, signers and expiry; channels with their releases. On stdout. */
-int status_print(const struct repo *r, const struct roles *m, bool json, struct err *e)
-	__attribute__((warn_unused_result));
+/*
+ * Roles with version, who signed and may sign, and expiry; channels with their releases. On stdout.
+ * STATUS_SOON when a role expires within warn_days (0: a third of the days it is signed for),
+ * STATUS_EXPIRED when one has.
+ */
+enum { STATUS_WELL = 0, STATUS_SOON = 1, STATUS_EXPIRED = 2 };
+int status_print(const struct repo *r, const struct roles *m, uint64_t warn_days, bool json,
+		 struct err *e) __attribute__((warn_unused_result));
 
 /*
  * The whole repository as a client sees it: metadata through the TUF client workflow from
@@ -21,7 +26,8 @@ int status_print(const struct repo *r, const struct roles *m, bool json, struct 
  * hash rebuilt, every UKI restored and read. ERR_REFUSED or ERR_RETRY says the first thing that is
  * wrong. Prints a line for each release. Folders only are used, not the configuration.
  */
-int verify_run(const char *path, struct err *e) __attribute__((warn_unused_result));
+int verify_run(const char *path, const char *pin, struct err *e)
+	__attribute__((warn_unused_result));
 
 /*
  * Removes blobs, manifests and metadata that nothing names: neither what is current, nor the `keep`

@@ -9,13 +9,14 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "base/num.h"
 #include "base/sys.h"
 #include "base/version.h"
+#include "publisher/root.h"
+#include "updater/tuf/canon.h"
 #include "updater/tuf/sign.h"
 
 #define SPEC_VERSION "1.0.34"
-enum { DAY = 24 * 3600, FILE_BYTES = TUF_ROLE_MAX + 32 };
+enum { FILE_BYTES = TUF_ROLE_MAX + 32, TRIES_MAX = 1024 };
 
 static const char *const top_roles[] = { "root", "timestamp", "snapshot", "targets" };
 enum { TOP_ROLES = 4 };
@@ -24,11 +25,16 @@ void roles_done(struct roles *m)
 {
 	tuf_md_free(m->root);
 	tuf_md_free(m->targets_md);
+	json_decref(m->root_next);
 	json_decref(m->targets);
 	json_decref(m->snapshot);
 	json_decref(m->timestamp);
-	for (size_t i = 0; i < m->n_channel; i++)
+	json_decref(m->signed_by);
+	json_decref(m->given);
+	for (size_t i = 0; i < m->n_channel; i++) {
 		json_decref(m->channel[i].body);
+		json_decref(m->channel[i].doc);
+	}
 	*m = (struct roles)ROLES_INIT;
 }
 
@@ -39,23 +45,28 @@ int64_t roles_expires(const json_t *body)
 	return json_get_time(body, "expires", "", &t, NULL) < 0 ? 0 : t;
 }
 
-static uint64_t version_of(const json_t *body)
+bool roles_is_top(const char *name)
 {
-	return (uint64_t)json_integer_value(json_object_get(body, "version"));
+	for (size_t i = 0; i < TOP_ROLES; i++)
+		if (strcmp(name, top_roles[i]) == 0)
+			return true;
+	return false;
 }
 
 bool channel_name_valid(const char *name)
 {
-	for (size_t i = 0; i < TOP_ROLES; i++)
-		if (strcmp(name, top_roles[i]) == 0)
-			return false;
-	return image_id_valid(name);
+	return !roles_is_top(name) && image_id_valid(name);
+}
+
+static json_t *root_body(const struct roles *m)
+{
+	return m->root_next ? m->root_next : m->root ? m->root->body : NULL;
 }
 
 json_t *roles_signers(const struct roles *m, const char *role)
 {
 	json_t *arr = json_object_get(json_object_get(m->targets, "delegations"), "roles");
-	json_t *top = json_object_get(json_object_get(m->root->body, "roles"), role);
+	json_t *top = json_object_get(json_object_get(root_body(m), "roles"), role);
 
 	for (size_t i = 0; !top && i < json_array_size(arr); i++) {
 		json_t *o = json_array_get(arr, i);
@@ -67,24 +78,60 @@ json_t *roles_signers(const struct roles *m, const char *role)
 	return top;
 }
 
+json_t *roles_names(const struct roles *m, const char *role)
+{
+	return json_object_get(roles_is_top(role) ? root_body(m) : m->targets, ROLES_NAMES);
+}
+
+json_t *roles_body(const struct roles *m, const char *role)
+{
+	if (strcmp(role, "root") == 0)
+		return root_body(m);
+	if (strcmp(role, "targets") == 0)
+		return m->targets;
+	if (strcmp(role, "snapshot") == 0)
+		return m->snapshot;
+	if (strcmp(role, "timestamp") == 0)
+		return m->timestamp;
+	for (size_t i = 0; i < m->n_channel; i++)
+		if (strcmp(m->channel[i].name, role) == 0)
+			return m->channel[i].body;
+	return NULL;
+}
+
 /* ---- reading ---- */
 
 struct want {
 	const char *file;
 	enum tuf_type type;
-	const struct tuf_md *keys_of; /* NULL: itself (root) */
+	const struct tuf_md *keys_of;
 	const char *role;
 	const struct tuf_listed *listed; /* NULL: not listed anywhere */
 };
 
-static int read_role(const struct repo *r, const struct want *w, struct tuf_md **ret, struct err *e)
+static int note_signers(struct roles *m, const char *role, const struct tuf_signers *s,
+			struct err *e)
 {
+	json_t *ids = json_array();
+	int q = json_put(m->signed_by, role, ids, e);
+
+	for (size_t i = 0; q >= 0 && i < s->n && i < TUF_SIGNERS_MAX; i++)
+		q = json_push(ids, json_string(s->id[i]), e);
+	return q;
+}
+
+static int read_role(const struct repo *r, struct roles *m, const struct want *w,
+		     struct tuf_md **ret, struct err *e)
+{
+	AUTO_FREE struct tuf_signers *signers = malloc(sizeof(*signers));
 	AUTO_FREE char *p = NULL;
 	AUTO_TUF_MD *md = NULL;
 	const struct tuf_role *role;
 	size_t n;
 	int q;
 
+	if (!signers)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
 	q = file_read(sys_linux(), r->meta, w->file, REPO_META_MAX, &p, &n, e);
 	if (q < 0)
 		return err_wrap(e, q, "'%s/metadata'", r->path);
@@ -96,32 +143,19 @@ static int read_role(const struct repo *r, const struct want *w, struct tuf_md *
 	q = tuf_md_read(p, n, w->type, w->file, &md, NULL, e);
 	if (q < 0)
 		return q;
-	role = tuf_md_role(w->keys_of ? w->keys_of : md, w->role);
+	role = tuf_md_role(w->keys_of, w->role);
 	if (!role)
 		return err_set(e, ERR_REFUSED, EKEYREJECTED, "%s: nobody may sign it", w->file);
-	q = tuf_md_verify(md, w->keys_of ? w->keys_of : md, role, w->file, NULL, NULL, e);
+	q = tuf_md_verify(md, w->keys_of, role, w->file, signers, NULL, e);
 	if (q < 0)
 		return q;
 	if (w->listed && md->version != w->listed->version)
 		return err_set(e, ERR_REFUSED, EBADMSG, "%s: says it is version %" PRIu64, w->file,
 			       md->version);
-	*ret = TAKE(md);
-	return 0;
-}
-
-static int read_root(const struct repo *r, struct roles *m, struct err *e)
-{
-	struct want w = { .type = TUF_ROOT, .role = "root" };
-	char file[FILE_BYTES];
-	uint64_t n;
-	int q;
-
-	q = repo_highest(r, "root", &n, e);
-	if (q < 0)
-		return q;
-	(void)snprintf(file, sizeof(file), "%" PRIu64 ".root.json", n);
-	w.file = file;
-	return read_role(r, &w, &m->root, e);
+	q = note_signers(m, w->role, signers, e);
+	if (q >= 0)
+		*ret = TAKE(md);
+	return q;
 }
 
 /* A body that may be changed, with whatever members it has. */
@@ -131,16 +165,66 @@ static int body_copy(const struct tuf_md *md, json_t **ret, struct err *e)
 	return *ret ? 0 : err_set(e, ERR_HOST, ENOMEM, "out of memory");
 }
 
+/* The newest N.<role>.json that is signed as it must be; what a stranger put beside is passed by.
+ */
+static int read_newest(const struct repo *r, struct roles *m, const char *role,
+		       const struct tuf_md *keys_of, struct tuf_md **ret, struct err *e)
+{
+	uint64_t below = REPO_VERSION_MAX;
+	char file[FILE_BYTES];
+
+	for (unsigned i = 0; i < TRIES_MAX; i++) {
+		const struct want w = {
+			.file = file, .type = TUF_TARGETS, .keys_of = keys_of, .role = role
+		};
+		AUTO_TUF_MD *md = NULL;
+		uint64_t n = 0;
+		int q = repo_highest(r, role, below, &n, e);
+
+		if (q < 0)
+			return q;
+		if (n == 0)
+			break;
+		(void)snprintf(file, sizeof(file), "%" PRIu64 ".%s.json", n, role);
+		if (read_role(r, m, &w, &md, NULL) >= 0 && md->version == n) {
+			*ret = TAKE(md);
+			return 0;
+		}
+		below = n;
+	}
+	return err_set(e, ERR_REFUSED, ENOENT, "no metadata/N.%s.json is signed as it must be",
+		       role);
+}
+
+/* A role of type targets: as the snapshot lists it, or without one the newest. */
+static int read_listed(const struct repo *r, struct roles *m, const struct tuf_md *snapshot,
+		       const char *role, const struct tuf_md *keys_of, struct tuf_md **ret,
+		       struct err *e)
+{
+	struct tuf_listed listed;
+	char file[FILE_BYTES];
+	struct want w = { .file = file,
+			  .type = TUF_TARGETS,
+			  .keys_of = keys_of,
+			  .role = role,
+			  .listed = &listed };
+	int q;
+
+	if (!snapshot)
+		return read_newest(r, m, role, keys_of, ret, e);
+	(void)snprintf(file, sizeof(file), "%s.json", role);
+	q = tuf_md_listed(snapshot, file, &listed, e);
+	if (q < 0)
+		return q;
+	(void)snprintf(file, sizeof(file), "%" PRIu64 ".%s.json", listed.version, role);
+	return read_role(r, m, &w, ret, e);
+}
+
 static int read_channel(const struct repo *r, struct roles *m, const struct tuf_md *snapshot,
 			const char *name, struct err *e)
 {
 	struct channel *c = &m->channel[m->n_channel];
 	AUTO_TUF_MD *md = NULL;
-	struct tuf_listed listed;
-	struct want w = {
-		.type = TUF_TARGETS, .keys_of = m->targets_md, .role = name, .listed = &listed
-	};
-	char file[FILE_BYTES];
 	int q;
 
 	if (m->n_channel == ROLES_CHANNELS_MAX || !channel_name_valid(name))
@@ -148,16 +232,11 @@ static int read_channel(const struct repo *r, struct roles *m, const struct tuf_
 			       "'%s': too many channels, or a strange name: "
 			       "this repository was not made by proa-publish",
 			       name);
-	(void)snprintf(file, sizeof(file), "%s.json", name);
-	q = tuf_md_listed(snapshot, file, &listed, e);
-	if (q < 0)
-		return q;
-	(void)snprintf(file, sizeof(file), "%" PRIu64 ".%s.json", listed.version, name);
-	w.file = file;
-	q = read_role(r, &w, &md, e);
+	q = read_listed(r, m, snapshot, name, m->targets_md, &md, e);
 	q = q < 0 ? q : body_copy(md, &c->body, e);
 	if (q < 0)
 		return q;
+	c->doc = json_incref(md->doc);
 	(void)snprintf(c->name, sizeof(c->name), "%s", name);
 	m->n_channel++;
 	return 0;
@@ -166,203 +245,36 @@ static int read_channel(const struct repo *r, struct roles *m, const struct tuf_
 static int read_targets(const struct repo *r, struct roles *m, const struct tuf_md *snapshot,
 			struct err *e)
 {
-	struct tuf_listed listed;
-	struct want w = {
-		.type = TUF_TARGETS, .keys_of = m->root, .role = "targets", .listed = &listed
-	};
-	char file[FILE_BYTES];
-	int q;
+	int q = read_listed(r, m, snapshot, "targets", m->root, &m->targets_md, e);
 
-	q = tuf_md_listed(snapshot, "targets.json", &listed, e);
-	if (q < 0)
-		return q;
-	(void)snprintf(file, sizeof(file), "%" PRIu64 ".targets.json", listed.version);
-	w.file = file;
-	q = read_role(r, &w, &m->targets_md, e);
 	q = q < 0 ? q : body_copy(m->targets_md, &m->targets, e);
 	for (size_t i = 0; q >= 0 && i < m->targets_md->roles_n; i++)
 		q = read_channel(r, m, snapshot, m->targets_md->roles[i].name, e);
 	return q;
 }
 
-int roles_load(const struct repo *r, struct roles *ret, struct err *e)
+static int read_online(const struct repo *r, struct roles *m, struct tuf_md **snapshot,
+		       struct err *e)
 {
-	AUTO_ROLES m = ROLES_INIT;
 	AUTO_TUF_MD *timestamp = NULL;
-	AUTO_TUF_MD *snapshot = NULL;
-	struct want w = { .file = "timestamp.json", .type = TUF_TIMESTAMP, .role = "timestamp" };
+	struct want w = { .file = "timestamp.json",
+			  .type = TUF_TIMESTAMP,
+			  .keys_of = m->root,
+			  .role = "timestamp" };
 	char file[FILE_BYTES];
-	int q;
+	int q = read_role(r, m, &w, &timestamp, e);
 
-	q = read_root(r, &m, e);
-	if (q < 0)
-		return q;
-	w.keys_of = m.root;
-	q = read_role(r, &w, &timestamp, e);
-	q = q < 0 ? q : body_copy(timestamp, &m.timestamp, e);
+	q = q < 0 ? q : body_copy(timestamp, &m->timestamp, e);
 	if (q < 0)
 		return q;
 	(void)snprintf(file, sizeof(file), "%" PRIu64 ".snapshot.json",
 		       timestamp->snapshot.version);
-	w = (struct want){ file, TUF_SNAPSHOT, m.root, "snapshot", &timestamp->snapshot };
-	q = read_role(r, &w, &snapshot, e);
-	q = q < 0 ? q : body_copy(snapshot, &m.snapshot, e);
-	q = q < 0 ? q : read_targets(r, &m, snapshot, e);
-	if (q < 0)
-		return q;
-	*ret = m;
-	m = (struct roles)ROLES_INIT;
-	return 0;
+	w = (struct want){ file, TUF_SNAPSHOT, m->root, "snapshot", &timestamp->snapshot };
+	q = read_role(r, m, &w, snapshot, e);
+	return q < 0 ? q : body_copy(*snapshot, &m->snapshot, e);
 }
 
-/* ---- writing ---- */
-
-static uint64_t days_of(const struct repo *r, const char *role)
-{
-	const struct repo_config *c = &r->config;
-
-	if (strcmp(role, "root") == 0)
-		return c->root_days;
-	if (strcmp(role, "targets") == 0)
-		return c->targets_days;
-	if (strcmp(role, "snapshot") == 0)
-		return c->snapshot_days;
-	return strcmp(role, "timestamp") == 0 ? c->timestamp_days : c->channel_days;
-}
-
-/* Raises version and expiry. A number that was ever on disk is not used again: caches keep it. */
-static int advance(const struct repo *r, const char *role, json_t *body, struct err *e)
-{
-	uint64_t n = 0;
-	int q = 0;
-
-	if (strcmp(role, "timestamp") != 0)
-		q = repo_highest(r, role, &n, e);
-	if (q >= 0)
-		q = json_put_u64(body, "version", (n > version_of(body) ? n : version_of(body)) + 1,
-				 e);
-	if (q >= 0)
-		q = json_put_time(body, "expires",
-				  r->now + (int64_t)(days_of(r, role) * (uint64_t)DAY), e);
-	return q;
-}
-
-static int sign_text(const struct keys *k, const char *role, const json_t *signers, json_t *body,
-		     struct buf *out, struct err *e)
-{
-	AUTO_JSON *env = NULL;
-	int q = tuf_envelope_new(body, &env, e);
-
-	q = q < 0 ? q : keys_sign(k, role, signers, env, e);
-	return q < 0 ? q : json_write(env, true, out, e);
-}
-
-/* {"length","hashes","version"} of a written file, put under key into meta. */
-static int list_file(json_t *list, const char *key, const json_t *body, const struct buf *text,
-		     struct err *e)
-{
-	uint8_t sum[SHA256_BYTES];
-	json_t *o = json_object();
-	json_t *hashes;
-	int q = json_put(list, key, o, e);
-
-	if (q < 0)
-		return q;
-	sha256(text->p, text->n, sum);
-	hashes = json_object();
-	q = json_put(o, "hashes", hashes, e);
-	q = q < 0 ? q : json_put_hex(hashes, "sha256", sum, sizeof(sum), e);
-	q = q < 0 ? q : json_put_u64(o, "length", text->n, e);
-	return q < 0 ? q : json_put_u64(o, "version", version_of(body), e);
-}
-
-/* One role: new version, signed, written, and listed in `lister` (snapshot or timestamp). */
-static int publish(const struct repo *r, struct roles *m, const struct keys *k, const char *role,
-		   json_t *body, json_t *lister, struct err *e)
-{
-	char file[FILE_BYTES];
-	AUTO_BUF text = BUF_INIT;
-	json_t *signers = roles_signers(m, role);
-	int q;
-
-	if (!signers)
-		return err_set(e, ERR_BUG, EINVAL, "nobody may sign role %s", role);
-	q = advance(r, role, body, e);
-	q = q < 0 ? q : sign_text(k, role, signers, body, &text, e);
-	if (q < 0)
-		return q;
-	if (lister)
-		(void)snprintf(file, sizeof(file), "%" PRIu64 ".%s.json", version_of(body), role);
-	else
-		(void)snprintf(file, sizeof(file), "%s.json", role);
-	q = file_replace(sys_linux(), r->meta, file, text.p, text.n, e);
-	if (q < 0 || !lister)
-		return q;
-	(void)snprintf(file, sizeof(file), "%s.json", role);
-	return list_file(json_object_get(lister, "meta"), file, body, &text, e);
-}
-
-int roles_check_keys(const struct roles *m, const struct keys *k, struct err *e)
-{
-	int q = 0;
-
-	for (size_t i = 0; q >= 0 && i < m->n_channel; i++)
-		if (m->channel[i].changed)
-			q = keys_check(k, m->channel[i].name, roles_signers(m, m->channel[i].name),
-				       e);
-	if (q >= 0 && m->targets_changed)
-		q = keys_check(k, "targets", roles_signers(m, "targets"), e);
-	q = q < 0 ? q : keys_check(k, "snapshot", roles_signers(m, "snapshot"), e);
-	return q < 0 ? q : keys_check(k, "timestamp", roles_signers(m, "timestamp"), e);
-}
-
-static bool near_end(const struct repo *r, const char *role, const json_t *body)
-{
-	return roles_expires(body) - r->now < (int64_t)(days_of(r, role) * (uint64_t)DAY / 3);
-}
-
-/* True if an unchanged role should be signed again now; else says so when it should and cannot. */
-static bool renew(const struct repo *r, struct roles *m, const struct keys *k, const char *role,
-		  const json_t *body)
-{
-	char end[NUM_TIME_MAX];
-	size_t n = strlen(m->note);
-
-	if (!near_end(r, role, body))
-		return false;
-	if (keys_check(k, role, roles_signers(m, role), NULL) >= 0)
-		return true;
-	num_format_time(roles_expires(body), end);
-	(void)snprintf(m->note + n, sizeof(m->note) - n, "%srole %s %s %s and its key is not here",
-		       n ? "; " : "", role, roles_expires(body) < r->now ? "expired" : "expires",
-		       end);
-	return false;
-}
-
-int roles_commit(const struct repo *r, struct roles *m, const struct keys *k, struct err *e)
-{
-	int q = roles_check_keys(m, k, e);
-
-	for (size_t i = 0; q >= 0 && i < m->n_channel; i++) {
-		struct channel *c = &m->channel[i];
-
-		if (c->changed || renew(r, m, k, c->name, c->body))
-			q = publish(r, m, k, c->name, c->body, m->snapshot, e);
-		if (q >= 0)
-			c->changed = false;
-	}
-	if (q >= 0 && (m->targets_changed || renew(r, m, k, "targets", m->targets)))
-		q = publish(r, m, k, "targets", m->targets, m->snapshot, e);
-	q = q < 0 ? q : publish(r, m, k, "snapshot", m->snapshot, m->timestamp, e);
-	q = q < 0 ? q : publish(r, m, k, "timestamp", m->timestamp, NULL, e);
-	if (q >= 0)
-		m->targets_changed = false;
-	if (q >= 0)
-		(void)renew(r, m, &(struct keys){ .dir = NULL }, "root", m->root->body);
-	return q;
-}
-
-/* ---- a new repository ---- */
+/* ---- rebuilding ---- */
 
 static int new_body(const char *type, json_t **ret, struct err *e)
 {
@@ -373,64 +285,123 @@ static int new_body(const char *type, json_t **ret, struct err *e)
 	return j ? 0 : err_set(e, ERR_HOST, ENOMEM, "out of memory");
 }
 
-static int new_root_body(const struct keys *k, json_t **ret, struct err *e)
+/* The number of the timestamp that lies there, whoever signed it, so that the next is higher. */
+static uint64_t last_timestamp(const struct repo *r)
+{
+	const struct json_limits lim = { .bytes = REPO_META_MAX, .depth = TUF_DEPTH_MAX };
+	AUTO_FREE char *p = NULL;
+	AUTO_JSON *j = NULL;
+	uint64_t v = 0;
+	size_t n;
+
+	if (file_read(sys_linux(), r->meta, "timestamp.json", REPO_META_MAX, &p, &n, NULL) < 0 ||
+	    json_read(p, n, &lim, "", &j, NULL) < 0 ||
+	    json_get_u64(json_object_get(j, "signed"), "version", "", REPO_VERSION_MAX, &v, NULL) <
+		    0)
+		return 0;
+	return v;
+}
+
+static int list_again(const struct repo *r, json_t *meta, const char *role, const json_t *body,
+		      struct err *e)
+{
+	json_int_t v = json_integer_value(json_object_get(body, "version"));
+	AUTO_FREE char *p = NULL;
+	char file[FILE_BYTES];
+	size_t n;
+	int q;
+
+	(void)snprintf(file, sizeof(file), "%" JSON_INTEGER_FORMAT ".%s.json", v, role);
+	q = file_read(sys_linux(), r->meta, file, REPO_META_MAX, &p, &n, e);
+	(void)snprintf(file, sizeof(file), "%s.json", role);
+	return q < 0 ? q : roles_list_file(meta, file, body, p, n, e);
+}
+
+static int rebuild_online(const struct repo *r, struct roles *m, struct err *e)
+{
+	json_t *meta = json_object();
+	int q = new_body("snapshot", &m->snapshot, e);
+
+	if (q < 0) {
+		json_decref(meta);
+		return q;
+	}
+	q = json_put(m->snapshot, "meta", meta, e);
+	q = q < 0 ? q : new_body("timestamp", &m->timestamp, e);
+	q = q < 0 ? q : json_put(m->timestamp, "meta", json_object(), e);
+	q = q < 0 ? q : json_put_u64(m->timestamp, "version", last_timestamp(r), e);
+	q = q < 0 ? q : list_again(r, meta, "targets", m->targets, e);
+	for (size_t i = 0; q >= 0 && i < m->n_channel; i++)
+		q = list_again(r, meta, m->channel[i].name, m->channel[i].body, e);
+	return q;
+}
+
+static int read_all(const struct repo *r, struct roles *m, struct err *e)
+{
+	AUTO_TUF_MD *snapshot = NULL;
+	int q = r->rebuild ? 0 : read_online(r, m, &snapshot, e);
+
+	q = q < 0 ? q : read_targets(r, m, snapshot, e);
+	if (q >= 0 && r->rebuild)
+		q = rebuild_online(r, m, e);
+	return q;
+}
+
+static int begin(struct roles *m, struct err *e)
+{
+	m->signed_by = json_object();
+	m->given = json_object();
+	return m->signed_by && m->given ? 0 : err_set(e, ERR_HOST, ENOMEM, "out of memory");
+}
+
+int roles_load(const struct repo *r, struct roles *ret, struct err *e)
+{
+	AUTO_FREE struct tuf_signers *signers = malloc(sizeof(*signers));
+	AUTO_ROLES m = ROLES_INIT;
+	int q = signers ? begin(&m, e) : err_set(e, ERR_HOST, ENOMEM, "out of memory");
+
+	q = q < 0 ? q : root_load(r, &m.root, e);
+	if (q < 0)
+		return q;
+	tuf_md_signers(m.root, m.root, tuf_md_role(m.root, "root"), signers);
+	q = note_signers(&m, "root", signers, e);
+	q = q < 0 ? q : read_all(r, &m, e);
+	if (q < 0)
+		return q;
+	*ret = m;
+	m = (struct roles)ROLES_INIT;
+	return 0;
+}
+
+/* ---- a new repository ---- */
+
+static int new_root_body(json_t **ret, struct err *e)
 {
 	AUTO_JSON *body = NULL;
-	json_t *keys = json_object(), *roles = json_object();
+	json_t *roles = json_object();
 	int q = new_body("root", &body, e);
 
-	if (q < 0 || !keys || !roles) {
-		json_decref(keys);
-		json_decref(roles);
-		return q < 0 ? q : err_set(e, ERR_HOST, ENOMEM, "out of memory");
-	}
-	q = json_put(body, "keys", keys, e);
 	if (q < 0) {
 		json_decref(roles);
 		return q;
 	}
 	q = json_put(body, "roles", roles, e);
+	q = q < 0 ? q : json_put(body, "keys", json_object(), e);
 	q = q < 0 ? q : json_put(body, "consistent_snapshot", json_true(), e);
-	for (size_t i = 0; q >= 0 && i < TOP_ROLES; i++) {
-		char id[TUF_KEYID_MAX];
-		json_t *key = NULL;
-
-		q = keys_create(k, top_roles[i], &key, e);
-		if (q < 0)
-			break;
-		q = tuf_key_id(key, id, e);
-		if (json_put(keys, q < 0 ? "" : id, key, e) < 0 && q >= 0)
-			q = -ENOMEM;
-		if (q >= 0)
-			q = json_put(roles, top_roles[i],
-				     json_pack("{s:[s],s:i}", "keyids", id, "threshold", 1), e);
-	}
-	if (q < 0)
-		return q;
-	*ret = TAKE(body);
-	return 0;
+	for (size_t i = 0; q >= 0 && i < TOP_ROLES; i++)
+		q = json_put(roles, top_roles[i], json_pack("{s:[],s:i}", "keyids", "threshold", 1),
+			     e);
+	if (q >= 0)
+		*ret = TAKE(body);
+	return q;
 }
 
-static int new_root(const struct repo *r, const struct keys *k, struct roles *m, struct err *e)
-{
-	AUTO_JSON *body = NULL;
-	AUTO_BUF text = BUF_INIT;
-	int q = new_root_body(k, &body, e);
-
-	q = q < 0 ? q : advance(r, "root", body, e);
-	if (q < 0)
-		return q;
-	q = sign_text(k, "root", json_object_get(json_object_get(body, "roles"), "root"), body,
-		      &text, e);
-	q = q < 0 ? q : file_replace(sys_linux(), r->meta, "1.root.json", text.p, text.n, e);
-	return q < 0 ? q : tuf_md_read(text.p, text.n, TUF_ROOT, "1.root.json", &m->root, NULL, e);
-}
-
-int roles_create(const struct repo *r, const struct keys *k, struct roles *ret, struct err *e)
+int roles_create(struct roles *ret, struct err *e)
 {
 	AUTO_ROLES m = ROLES_INIT;
-	int q = new_root(r, k, &m, e);
+	int q = begin(&m, e);
 
+	q = q < 0 ? q : new_root_body(&m.root_next, e);
 	q = q < 0 ? q : new_body("targets", &m.targets, e);
 	q = q < 0 ? q : new_body("snapshot", &m.snapshot, e);
 	q = q < 0 ? q : new_body("timestamp", &m.timestamp, e);
@@ -446,6 +417,16 @@ int roles_create(const struct repo *r, const struct keys *k, struct roles *ret, 
 	*ret = m;
 	m = (struct roles)ROLES_INIT;
 	return 0;
+}
+
+int roles_md(json_t *body, enum tuf_type type, const char *role, struct tuf_md **ret, struct err *e)
+{
+	AUTO_JSON *env = NULL;
+	AUTO_BUF b = BUF_INIT;
+	int q = tuf_envelope_new(body, &env, e);
+
+	q = q < 0 ? q : json_write(env, true, &b, e);
+	return q < 0 ? q : tuf_md_read(b.p, b.n, type, role, ret, NULL, e);
 }
 
 /* ---- channels ---- */
@@ -469,12 +450,11 @@ int roles_channel(struct roles *m, const char *name, struct channel **ret, struc
 		       name, known.n ? "there are: " : "there is none yet", known.n ? known.p : "");
 }
 
-int roles_channel_add(struct roles *m, const struct keys *k, const char *name, struct err *e)
+int roles_channel_add(struct roles *m, const char *name, struct err *e)
 {
 	json_t *del = json_object_get(m->targets, "delegations");
 	struct channel *c = &m->channel[m->n_channel];
-	char id[TUF_KEYID_MAX], pattern[RELEASE_IMAGE_MAX + 3];
-	AUTO_JSON *key = NULL;
+	char pattern[RELEASE_IMAGE_MAX + 3];
 	int q;
 
 	if (!channel_name_valid(name))
@@ -487,18 +467,11 @@ int roles_channel_add(struct roles *m, const struct keys *k, const char *name, s
 		return err_set(e, ERR_INPUT, EEXIST, "there is a channel '%s' already", name);
 	if (m->n_channel == ROLES_CHANNELS_MAX)
 		return err_set(e, ERR_INPUT, E2BIG, "more than %d channels", ROLES_CHANNELS_MAX);
-	q = keys_check(k, "targets", roles_signers(m, "targets"), e);
-	q = q < 0 ? q : keys_create(k, name, &key, e);
-	q = q < 0 ? q : tuf_key_id(key, id, e);
-	if (q < 0)
-		return q;
 	(void)snprintf(pattern, sizeof(pattern), "%s/*", name);
-	q = json_put(json_object_get(del, "keys"), id, json_incref(key), e);
-	q = q < 0 ? q
-		  : json_push(json_object_get(del, "roles"),
-			      json_pack("{s:s,s:[s],s:i,s:[s],s:b}", "name", name, "keyids", id,
-					"threshold", 1, "paths", pattern, "terminating", 1),
-			      e);
+	q = json_push(json_object_get(del, "roles"),
+		      json_pack("{s:s,s:[],s:i,s:[s],s:b}", "name", name, "keyids", "threshold", 1,
+				"paths", pattern, "terminating", 1),
+		      e);
 	q = q < 0 ? q : new_body("targets", &c->body, e);
 	if (q < 0)
 		return q;

@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "bootctl/uki.h"
 #include "publisher/blob.h"
+#include "publisher/export.h"
 #include "publisher/prove.h"
 #include "publisher/report.h"
 #include "updater/image/index.h"
@@ -31,6 +32,7 @@ struct verify {
 	const char *path;
 	int dir, meta, targets;
 	struct tuf_update *u;
+	json_t *export; /* what a part of a repository says it holds; NULL: it is a whole one */
 	size_t releases;
 	struct release_manifest *known; /* all that are published */
 	size_t n_known, cap_known;
@@ -75,14 +77,16 @@ static int run(struct verify *v, struct err *e)
 	}
 }
 
-static int begin(struct verify *v, struct err *e)
+/* pin: the root to begin with; NULL: the repository's own word for it. */
+static int begin(struct verify *v, const char *pin, struct err *e)
 {
 	AUTO_FREE char *p = NULL;
 	size_t n;
-	int q = file_read(sys_linux(), v->meta, "1.root.json", REPO_META_MAX, &p, &n, e);
+	int q = pin ? file_read(sys_linux(), AT_FDCWD, pin, REPO_META_MAX, &p, &n, e)
+		    : file_read(sys_linux(), v->meta, "1.root.json", REPO_META_MAX, &p, &n, e);
 
 	if (q < 0)
-		return err_wrap(e, q, "'%s/metadata'", v->path);
+		return pin ? q : err_wrap(e, q, "'%s/metadata'", v->path);
 	q = tuf_update_new(p, n, (int64_t)time(NULL), NULL, &v->u, NULL, e);
 	return q < 0 ? q : run(v, e);
 }
@@ -267,7 +271,20 @@ static int read_manifest(struct verify *v, const struct tuf_target *t, struct re
 			       (unsigned long long)t->length);
 	q = q < 0 ? q : file_read(sys_linux(), v->targets, remote.p, (size_t)t->length, &p, &n, e);
 	q = q < 0 ? q : tuf_target_check(t, p, n, NULL, e);
-	return q < 0 ? q : release_manifest_parse(p, n, t->path, ret, e);
+	q = q < 0 ? q : release_manifest_parse(p, n, t->path, ret, e);
+	for (size_t i = q < 0 ? 0 : ret->n_blob; i > 0; i--)
+		if (export_left_out(v->export, ret->blob[i - 1].sha256))
+			ret->blob[i - 1] = ret->blob[--ret->n_blob];
+	return q;
+}
+
+/* Is it in this export? Older releases are not. */
+static bool is_here(const struct verify *v, const struct tuf_target *t)
+{
+	struct release_offer o;
+
+	return release_offer_parse(t->path, t->custom, &o, NULL) < 0 ||
+	       export_has_release(v->export, o.version);
 }
 
 /* Takes note of what is published, once: bases of deltas are looked for there. */
@@ -364,7 +381,7 @@ struct each {
 static int on_target(void *arg, const struct tuf_target *t)
 {
 	struct each *x = arg;
-	int q = x->fn(x->v, t, x->e);
+	int q = is_here(x->v, t) ? x->fn(x->v, t, x->e) : 0;
 
 	return q < 0 ? err_wrap(x->e, q, "%s", t->path) : 0;
 }
@@ -372,8 +389,11 @@ static int on_target(void *arg, const struct tuf_target *t)
 static int each_release(struct each *x, const char *name, struct err *e)
 {
 	struct verify *v = x->v;
-	int q = tuf_update_want_role(v->u, name, e);
+	int q;
 
+	if (!export_has_channel(v->export, name))
+		return 0;
+	q = tuf_update_want_role(v->u, name, e);
 	q = q < 0 ? q : run(v, e);
 	q = q < 0 ? q : tuf_update_role_each(v->u, on_target, x, e);
 	return q < 0 ? err_wrap(e, q, "channel %s", name) : 0;
@@ -419,6 +439,7 @@ static void verify_done(struct verify *v)
 {
 	tuf_update_free(v->u);
 	free(v->known);
+	json_decref(v->export);
 	if (v->targets >= 0)
 		(void)close(v->targets);
 	if (v->meta >= 0)
@@ -427,7 +448,7 @@ static void verify_done(struct verify *v)
 		(void)close(v->dir);
 }
 
-int verify_run(const char *path, struct err *e)
+int verify_run(const char *path, const char *pin, struct err *e)
 {
 	CLEANUP(verify_done)
 	struct verify v = { .path = path, .dir = -1, .meta = -1, .targets = -1 };
@@ -435,7 +456,8 @@ int verify_run(const char *path, struct err *e)
 	char t[48];
 	int q = open_tree(&v, e);
 
-	q = q < 0 ? q : begin(&v, e);
+	q = q < 0 ? q : export_read(v.dir, &v.export, e);
+	q = q < 0 ? q : begin(&v, pin, e);
 	q = q < 0 ? q : check_channels(&v, e);
 	q = q < 0 ? q : tuf_update_role_info(v.u, "timestamp", &info, e);
 	if (q < 0)

@@ -304,21 +304,28 @@ class Metadata(Case):
             role = root["roles"].get(name) or delegated[name]
             doc = (json.loads((self.repo / "metadata/timestamp.json").read_text())
                    if name == "timestamp" else self.role(name))
-            (sig,) = doc["signatures"]
-            self.assertEqual(role["keyids"], [sig["keyid"]])
-            key = keys[sig["keyid"]]
-            self.assertEqual(hashlib.sha256(tuf_repo.canon_bytes(key)).hexdigest(), sig["keyid"])
-            public = ed25519.Ed25519PublicKey.from_public_bytes(
-                bytes.fromhex(key["keyval"]["public"]))
-            public.verify(bytes.fromhex(sig["sig"]), tuf_repo.canon_bytes(doc["signed"]))
-        self.assertEqual(len(set(root["keys"]) | set(targets["delegations"]["keys"])), 6)
+            self.assertEqual(role["keyids"], [sig["keyid"] for sig in doc["signatures"]])
+            self.assertEqual((role["threshold"], len(role["keyids"])),
+                             (2, 3) if name == "root" else (1, 1))
+            for sig in doc["signatures"]:
+                key = keys[sig["keyid"]]
+                self.assertEqual(hashlib.sha256(tuf_repo.canon_bytes(key)).hexdigest(),
+                                 sig["keyid"])
+                public = ed25519.Ed25519PublicKey.from_public_bytes(
+                    bytes.fromhex(key["keyval"]["public"]))
+                public.verify(bytes.fromhex(sig["sig"]), tuf_repo.canon_bytes(doc["signed"]))
+        self.assertEqual(len(set(root["keys"]) | set(targets["delegations"]["keys"])), 8)
         listed = json.loads((self.repo / "metadata/timestamp.json").read_text())
         listed = listed["signed"]["meta"]["snapshot.json"]
         path = self.repo / ("metadata/%d.snapshot.json" % listed["version"])
         self.assertEqual((sha256(path), path.stat().st_size),
                          (listed["hashes"]["sha256"], listed["length"]))
-        for key in self.keys.iterdir():
+        for key in self.keys.rglob("*.pem"):
             self.assertEqual(key.stat().st_mode & 0o777, 0o600)
+        for folder in (self.keys, self.keys / "offline"):
+            self.assertEqual(folder.stat().st_mode & 0o777, 0o700)
+        self.assertEqual({p.stem for p in self.keys.glob("offline/*.pem")},
+                         {"root", "root.2", "root.3", "targets"})
 
     def test_client(self):
         """What tuf-client sees over HTTP, from one release to the next."""
@@ -383,7 +390,9 @@ class Metadata(Case):
                            (("add", self.repo, "../x"), "cannot be a channel")):
             self.refused(channel(*args, ok=False), word)
         self.assertEqual(snapshot_of(self.repo), before)
-        channel("add", self.repo, "lts")
+        self.refused(channel("add", self.repo, "lts", ok=False), "role targets")
+        self.assertFalse((self.keys / "lts.pem").exists())
+        channel("add", self.repo, "lts", "--keys", self.keys / "offline")
         out = json.loads(publish("status", self.repo, "--json").stdout)
         self.assertEqual([c["channel"] for c in out["channels"]], ["stable", "beta", "lts"])
         self.assertEqual(out["channels"][0]["releases"][0]["version"], "1.0.0")
@@ -401,8 +410,8 @@ class Metadata(Case):
         self.refused(self.release("1.1.0", ok=False), "stable.pem")
         self.assertEqual(snapshot_of(self.repo), before)
         # refresh needs but two keys
-        for name in ("root", "targets", "stable"):
-            (self.keys / (name + ".pem")).unlink()
+        shutil.rmtree(self.keys / "offline")
+        (self.keys / "stable.pem").unlink()
         publish("refresh", self.repo, "--keys", self.keys)
         self.verify()
         self.refused(publish("init", self.dir / "two", "--image", "demo", "--keys", self.keys,
@@ -417,16 +426,24 @@ class Metadata(Case):
         self.release("1.0.0")
         later = faketime("+10d")
         self.refused(publish("verify", self.repo, ok=False, prefix=later), "timestamp", "expired")
-        self.assertIn("EXPIRED", publish("status", self.repo, prefix=later).stdout)
+        p = publish("status", self.repo, prefix=later, ok=False)
+        self.assertIn("EXPIRED", p.stdout)
+        self.assertEqual((p.returncode, p.stderr), (1, ""))
         publish("refresh", self.repo, "--keys", self.keys, prefix=later)
         publish("verify", self.repo, prefix=later)
         much = faketime("+85d")
         stable = self.role("stable")["signed"]["version"]
-        (self.keys / "targets.pem").rename(self.dir / "targets.pem")
         p = publish("refresh", self.repo, "--keys", self.keys, prefix=much)
-        self.assertIn("role targets expires", p.stderr)
         self.assertEqual(self.role("stable")["signed"]["version"], stable + 1)
         publish("verify", self.repo, prefix=much)
+        last = faketime("+300d")
+        p = publish("refresh", self.repo, "--keys", self.keys, prefix=last)
+        self.assertIn("role targets expires", p.stderr)
+        self.assertIn("role root expires", p.stderr)
+        publish("refresh", self.repo, "--keys", self.keys, "--keys", self.keys / "offline",
+                prefix=last)
+        self.assertEqual(self.role("targets")["signed"]["version"], 2)
+        publish("verify", self.repo, prefix=last)
 
     def test_tampered(self):
         """verify finds every file that is not what was signed."""
