@@ -35,6 +35,8 @@ static const char usage[] =
 	"  --limit-rate BYTES     bytes per second of all transfers together (default 0: no "
 	"limit)\n"
 	"  --ca FILE              PEM certificates to trust instead of the system's\n"
+	"  --cert FILE            PEM certificate to show to servers that ask for one\n"
+	"  --key FILE             its key (default: in the same file)\n"
 	"  --range A-B            get: only bytes A to B, both included; B may be left out\n"
 	"  --max BYTES            get: refuse a file larger than this\n"
 	"  --etag TAG             get: refuse a file with another strong entity tag\n"
@@ -43,7 +45,8 @@ static const char usage[] =
 	"  -h, --help             this text\n"
 	"  -V, --version          version\n"
 	"\n"
-	"Proxies come from the environment: http_proxy, https_proxy, no_proxy.\n"
+	"Proxies come from the environment: http_proxy, https_proxy, no_proxy. Without --ca and\n"
+	"--cert, ca.pem, client.pem and client.key of $CREDENTIALS_DIRECTORY are used if there.\n"
 	"Exit status: 0 done, 1 failed, 2 usage.\n"
 	"Example: proa-fetch get --range 0-99 -o head.bin https://updates.example.com/blobs/x\n";
 
@@ -55,6 +58,8 @@ enum option_id {
 	OPT_CONNECT,
 	OPT_LIMIT,
 	OPT_CA,
+	OPT_CERT,
+	OPT_KEY,
 	OPT_RANGE,
 	OPT_MAX,
 	OPT_ETAG,
@@ -69,6 +74,8 @@ static const struct option options[] = {
 	{ "connect-time", required_argument, NULL, OPT_CONNECT },
 	{ "limit-rate", required_argument, NULL, OPT_LIMIT },
 	{ "ca", required_argument, NULL, OPT_CA },
+	{ "cert", required_argument, NULL, OPT_CERT },
+	{ "key", required_argument, NULL, OPT_KEY },
 	{ "range", required_argument, NULL, OPT_RANGE },
 	{ "max", required_argument, NULL, OPT_MAX },
 	{ "etag", required_argument, NULL, OPT_ETAG },
@@ -83,6 +90,7 @@ struct asked {
 	struct fetch_settings settings;
 	struct fetch_get get;
 	bool get_only; /* an option that only `get` knows */
+	char credential[3][512];
 };
 
 static int parse_range(const char *s, struct fetch_get *g, struct err *e)
@@ -139,6 +147,35 @@ static int take_get_option(struct fetch_get *g, int opt, const char *arg, struct
 	}
 }
 
+static int take_file(const char *name, const char **ret, struct err *e)
+{
+	if (access(name, R_OK) < 0)
+		return err_set(e, ERR_INPUT, errno, "cannot read '%s': %s", name, strerror(errno));
+	*ret = name;
+	return 0;
+}
+
+/* systemd.exec(5), LoadCredential=: what the unit was given, where no option says otherwise. */
+static void take_credentials(struct asked *a)
+{
+	static const char *const names[] = { "ca.pem", "client.pem", "client.key" };
+	const char *dir = getenv("CREDENTIALS_DIRECTORY");
+	const char **to[] = { &a->settings.ca, &a->settings.cert, &a->settings.key };
+	bool cert = a->settings.cert != NULL;
+
+	for (size_t i = 0; dir && i < sizeof(names) / sizeof(names[0]); i++) {
+		char *path = a->credential[i];
+		int n = snprintf(path, sizeof(a->credential[i]), "%s/%s", dir, names[i]);
+
+		if (n < 0 || (size_t)n >= sizeof(a->credential[i]) || *to[i] || (i > 0 && cert) ||
+		    access(path, R_OK) < 0)
+			continue;
+		*to[i] = path;
+	}
+	if (!a->settings.cert)
+		a->settings.key = NULL;
+}
+
 static int take_option(struct asked *a, int opt, const char *arg, struct err *e)
 {
 	const uint64_t year = UINT64_C(31536000);
@@ -163,11 +200,11 @@ static int take_option(struct asked *a, int opt, const char *arg, struct err *e)
 	case OPT_LIMIT:
 		return parse_bounded(arg, "--limit-rate", WIRE_SIZE_MAX, false, &s->limit_rate, e);
 	case OPT_CA:
-		s->ca = arg;
-		if (access(arg, R_OK) < 0)
-			return err_set(e, ERR_INPUT, errno, "cannot read '%s': %s", arg,
-				       strerror(errno));
-		return 0;
+		return take_file(arg, &s->ca, e);
+	case OPT_CERT:
+		return take_file(arg, &s->cert, e);
+	case OPT_KEY:
+		return take_file(arg, &s->key, e);
 	default:
 		a->get_only = true;
 		return take_get_option(&a->get, opt, arg, e);
@@ -261,5 +298,8 @@ int main(int argc, char **argv)
 		if (take_option(&a, opt, optarg, &e) < 0)
 			return wrong(e.text);
 	}
+	if (a.settings.key && !a.settings.cert)
+		return wrong("--key needs --cert");
+	take_credentials(&a);
 	return run(&a, argv + optind, argc - optind);
 }

@@ -15,6 +15,8 @@ struct fetch_settings {
 	uint64_t limit_rate; /* bytes per second of all together, 0: none */
 	uint64_t connect_s;  /* for name, TCP and TLS */
 	const char *ca;      /* PEM file instead of the system's, or NULL */
+	const char *cert;    /* PEM file that says who we are, or NULL */
+	const char *key;     /* its key, or NULL: in the same file */
 };
 
 #define FETCH_PROGRESS        ((uint64_t)1 << 20)

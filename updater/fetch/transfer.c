@@ -185,6 +185,10 @@ static CURLcode set_transport(CURL *h, const char *url, const struct fetch_setti
 		c |= curl_easy_setopt(h, CURLOPT_CAINFO, s->ca);
 		c |= curl_easy_setopt(h, CURLOPT_CAPATH, NULL);
 	}
+	if (s->cert) {
+		c |= curl_easy_setopt(h, CURLOPT_SSLCERT, s->cert);
+		c |= curl_easy_setopt(h, CURLOPT_SSLKEY, s->key ? s->key : s->cert);
+	}
 	return c;
 }
 
@@ -292,6 +296,7 @@ int fetch_curl_err(CURLcode code, const char *detail, struct err *e)
 		{ CURLE_NO_CONNECTION_AVAILABLE, ERR_RETRY, EAGAIN },
 		{ CURLE_OUT_OF_MEMORY, ERR_HOST, ENOMEM },
 		{ CURLE_SSL_CACERT_BADFILE, ERR_HOST, ENOENT },
+		{ CURLE_SSL_CERTPROBLEM, ERR_HOST, EACCES },
 		{ CURLE_FAILED_INIT, ERR_HOST, EIO },
 		{ CURLE_URL_MALFORMAT, ERR_INPUT, EINVAL },
 		{ CURLE_PEER_FAILED_VERIFICATION, ERR_REFUSED, EACCES },
