@@ -99,6 +99,9 @@ static inline void made_delta(const struct made *from, const struct made *to, un
 				      .put = buf_put,
 				      .put_arg = out };
 
+	/* the same for the same image: all sizes, and the one the publisher would choose */
+	job.frame = to->n / IMAGE_BLOCK % 5 ? IMAGE_DELTA_FRAME_MIN << (to->n / IMAGE_BLOCK % 5 - 1)
+					    : 0;
 	job.target.fd = made_fd(to->data, to->n);
 	job.source[0].fd = made_fd(from->data, from->n);
 	CHECK(image_diff(&job, st, &e) == 0, "%s", e.text);

@@ -134,7 +134,7 @@ class Delta(unittest.TestCase):
             _, a = self.write(new, to, *with_delta, "--dies-at", cut, ok=False)
             _, b = self.write(new, to, *with_delta, "--resume")
             self.check(to, new)
-            self.assertLessEqual((a["fetched"] if a else 0) + b["fetched"], d["blob"] + 3 * 65536)
+            self.assertLessEqual((a["fetched"] if a else 0) + b["fetched"], d["blob"] + 65536 + 262144)
             # from any base, and from the delta over a slot that holds the base
             to = self.slot("to")
             _, s = self.write(new, to, *base)

@@ -46,9 +46,15 @@ void image_delta_free(struct image_delta *d)
 
 size_t image_delta_frame_bytes(const struct image_delta *d, size_t i)
 {
-	uint64_t left = d->raw_bytes - (uint64_t)i * SEEKABLE_RAW;
+	uint64_t left = d->raw_bytes - (uint64_t)i * d->frame;
 
-	return left < SEEKABLE_RAW ? (size_t)left : SEEKABLE_RAW;
+	return left < d->frame ? (size_t)left : d->frame;
+}
+
+bool image_delta_frame_fits(uint64_t bytes)
+{
+	return bytes >= IMAGE_DELTA_FRAME_MIN && bytes <= IMAGE_DELTA_FRAME_MAX &&
+	       (bytes & (bytes - 1)) == 0;
 }
 
 static int refuse(struct err *e, const char *why)
@@ -185,7 +191,7 @@ static int extents_read(struct image_delta *d, struct reader *rd, size_t *n, uin
 		(*n)++;
 	}
 	if (total > IMAGE_PREFIX_MAX)
-		return refuse(e, "a prefix is longer than 1 MiB");
+		return refuse(e, "a prefix is longer than 2 MiB");
 	if (total > d->prefix_max)
 		d->prefix_max = (size_t)total;
 	return 0;
@@ -290,6 +296,7 @@ static int header_read(struct image_delta *d, const uint8_t *p, const struct ima
 
 	d->unit = le32_get(p + AT_UNIT);
 	d->sources = le32_get(p + AT_SOURCES);
+	d->frame = le32_get(p + AT_FRAME_RAW);
 	d->n_pieces = le32_get(p + AT_PIECES);
 	d->frames = le32_get(p + AT_FRAMES);
 	d->raw_bytes = le64_get(p + AT_NEW);
@@ -300,7 +307,7 @@ static int header_read(struct image_delta *d, const uint8_t *p, const struct ima
 	if (d->sources < 1 || d->sources > IMAGE_DELTA_SOURCES ||
 	    (d->sources == 1 && memcmp(p + AT_SOURCE + WHOLE_BYTES, zero, WHOLE_BYTES) != 0))
 		return refuse(e, "it names no possible sources");
-	if (!unit_fits(d) || le32_get(p + AT_FRAME_RAW) != SEEKABLE_RAW ||
+	if (!unit_fits(d) || !image_delta_frame_fits(d->frame) ||
 	    memcmp(p + AT_REST, zero, IMAGE_DELTA_HEADER - AT_REST) != 0)
 		return refuse(e, "its header is malformed");
 	if (d->unit != want->unit || !whole_same(&d->target, &want->target))
@@ -309,8 +316,7 @@ static int header_read(struct image_delta *d, const uint8_t *p, const struct ima
 		if (!whole_same(&d->source[s], &want->source[s]))
 			return refuse(e, "it is from another base");
 	if (d->n_pieces == 0 || d->n_pieces > IMAGE_DELTA_PIECES_MAX ||
-	    d->raw_bytes > d->target.bytes ||
-	    d->frames != (d->raw_bytes + SEEKABLE_RAW - 1) / SEEKABLE_RAW)
+	    d->raw_bytes > d->target.bytes || d->frames != (d->raw_bytes + d->frame - 1) / d->frame)
 		return refuse(e, "its header contradicts itself");
 	return 0;
 }
@@ -461,7 +467,7 @@ static void header_write(const struct image_delta *d, size_t raw, size_t packed,
 	memcpy(h, magic, sizeof(magic));
 	le32_put(h + AT_VERSION, DELTA_VERSION);
 	le32_put(h + AT_UNIT, d->unit);
-	le32_put(h + AT_FRAME_RAW, SEEKABLE_RAW);
+	le32_put(h + AT_FRAME_RAW, (uint32_t)d->frame);
 	le32_put(h + AT_SOURCES, d->sources);
 	le32_put(h + AT_PIECES, (uint32_t)d->n_pieces);
 	le32_put(h + AT_FRAMES, (uint32_t)d->frames);

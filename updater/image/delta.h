@@ -2,6 +2,7 @@
 #ifndef UPDATER_IMAGE_DELTA_H
 #define UPDATER_IMAGE_DELTA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,7 +19,7 @@
  *      0  u8[8]   magic "proa-dlt"
  *      8  u32     version 1
  *     12  u32     bytes of a unit, 1 or 4096
- *     16  u32     raw bytes of a frame 65536
+ *     16  u32     raw bytes of a frame, 65536, 131072, 262144 or 524288
  *     20  u32     number of sources, 1 or 2
  *     24  u32     pieces
  *     28  u32     frames
@@ -37,8 +38,10 @@
 #define IMAGE_DELTA_PIECES_MAX ((size_t)1 << 20)
 #define IMAGE_DELTA_RECIPE_MAX ((size_t)16 << 20) /* raw */
 #define IMAGE_DELTA_FILE_MAX   ((uint64_t)2 << 30)
-#define IMAGE_PREFIX_MAX       ((size_t)1 << 20)
-#define IMAGE_EXTENTS_MAX      16u /* of one prefix */
+#define IMAGE_DELTA_FRAME_MIN  ((size_t)64 << 10) /* raw bytes of a frame, a power of two */
+#define IMAGE_DELTA_FRAME_MAX  ((size_t)512 << 10)
+#define IMAGE_PREFIX_MAX       ((size_t)2 << 20)
+#define IMAGE_EXTENTS_MAX      64u /* of one prefix */
 
 /* The end of the way: a whole image or file. */
 struct image_whole {
@@ -71,6 +74,7 @@ struct image_delta {
 	struct image_whole target, source[IMAGE_DELTA_SOURCES];
 	size_t n_pieces;
 	struct image_piece *pieces;
+	size_t frame;       /* raw bytes of each but the last */
 	size_t frames;      /* 0 when nothing is new */
 	uint64_t raw_bytes; /* in all frames */
 	uint64_t *packed;   /* frames + 1 offsets in the blob */
@@ -123,6 +127,9 @@ int image_delta_fetch(const struct image_source *src, const struct image_delta_w
  */
 int image_delta_format(const struct image_delta *d, struct buf *out, struct err *e)
 	__attribute__((warn_unused_result));
+
+/* May a frame be so long? */
+bool image_delta_frame_fits(uint64_t bytes);
 
 /* Raw bytes of frame i. */
 size_t image_delta_frame_bytes(const struct image_delta *d, size_t i);

@@ -24,6 +24,7 @@ struct image_diff_job {
 	unsigned sources; /* 1, or 2: the base UKI, then the new /usr */
 	struct image_diff_file source[IMAGE_DELTA_SOURCES];
 	int level;        /* of zstd, 1 to 22; 0: IMAGE_LEVEL */
+	size_t frame;     /* raw bytes, as image_delta_frame_fits(); 0: by how much is new */
 	unsigned threads; /* 0: one per core */
 	image_put_fn put; /* receives the blob front to back, on the caller's thread, at the end */
 	void *put_arg;

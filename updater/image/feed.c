@@ -14,10 +14,22 @@ int image_feed_new(struct image_feed *f, struct err *e)
 	if (r < 0)
 		return r;
 	f->frame = SIZE_MAX;
-	f->packed = malloc(SEEKABLE_PACKED_MAX(SEEKABLE_RAW));
-	f->raw = malloc(SEEKABLE_RAW);
+	return 0;
+}
+
+/* Room for a packed frame and a raw one; what they held is not needed any more. */
+static int room_make(struct image_feed *f, size_t raw, struct err *e)
+{
+	if (raw <= f->raw_cap)
+		return 0;
+	free(f->packed);
+	free(f->raw);
+	f->raw_cap = 0;
+	f->packed = malloc(SEEKABLE_PACKED_MAX(raw));
+	f->raw = malloc(raw);
 	if (!f->packed || !f->raw)
 		return err_set(e, ERR_HOST, ENOMEM, "buffers for compressed frames");
+	f->raw_cap = raw;
 	return 0;
 }
 
@@ -34,8 +46,10 @@ int image_feed_begin(struct image_feed *f, const struct image_source *src,
 		     struct err *e)
 {
 	size_t prefix = frames->delta ? frames->delta->prefix_max : 0;
-	int r;
+	int r = room_make(f, image_frames_raw(frames), e);
 
+	if (r < 0)
+		return r;
 	if (prefix > f->prefix_cap) {
 		uint8_t *p = realloc(f->prefix, prefix);
 
@@ -76,7 +90,7 @@ static int fetch_skip(struct image_feed *f, uint64_t to, struct err *e)
 {
 	while (f->at < to) {
 		uint64_t gap = to - f->at;
-		int r = fetch(f, (size_t)(gap < SEEKABLE_RAW ? gap : SEEKABLE_RAW), e);
+		int r = fetch(f, (size_t)(gap < f->raw_cap ? gap : f->raw_cap), e);
 
 		if (r < 0)
 			return r;
@@ -145,9 +159,10 @@ static int prefix_load(struct image_feed *f, size_t frame, size_t *ret, struct e
 
 static size_t frame_bytes(const struct image_feed *f, size_t frame)
 {
-	uint64_t left = f->frames.raw_bytes - (uint64_t)frame * SEEKABLE_RAW;
+	size_t raw = image_frames_raw(&f->frames);
+	uint64_t left = f->frames.raw_bytes - (uint64_t)frame * raw;
 
-	return left < SEEKABLE_RAW ? (size_t)left : SEEKABLE_RAW;
+	return left < raw ? (size_t)left : raw;
 }
 
 /* Fetches a frame and decodes it to `out`. */
@@ -190,9 +205,11 @@ static int frame_load(struct image_feed *f, size_t frame, struct err *e)
 /* Raw bytes [off, off + n) of the frames, counted through. */
 static int frames_read(struct image_feed *f, uint64_t off, uint8_t *p, uint64_t n, struct err *e)
 {
+	const size_t raw = image_frames_raw(&f->frames);
+
 	while (n > 0) {
-		size_t frame = (size_t)(off / SEEKABLE_RAW), skip = (size_t)(off % SEEKABLE_RAW);
-		size_t len = SEEKABLE_RAW - skip;
+		size_t frame = (size_t)(off / raw), skip = (size_t)(off % raw);
+		size_t len = raw - skip;
 		int r;
 
 		len = n < len ? (size_t)n : len;

@@ -24,7 +24,7 @@ struct image_feed {
 		source[IMAGE_DELTA_SOURCES]; /* what copies and prefixes are taken from */
 	struct seekable_decoder *decoder;
 	uint8_t *packed, *raw, *prefix;
-	size_t prefix_cap;
+	size_t raw_cap, prefix_cap;
 	uint64_t fetched, copied; /* bytes, over all blobs */
 
 	const struct image_source *src;

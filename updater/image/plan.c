@@ -8,7 +8,6 @@
 #include "base/cleanup.h"
 
 #define GROUP_BLOCKS (IMAGE_GROUP / IMAGE_BLOCK)
-#define FRAME_BLOCKS (SEEKABLE_RAW / IMAGE_BLOCK)
 
 void image_plan_free(struct image_plan *p)
 {
@@ -40,6 +39,7 @@ static void run_add(struct image_plan *p, uint64_t off, uint64_t end)
 static void piece_take(struct image_plan *p, const struct image_piece *piece, uint64_t from,
 		       uint64_t len, size_t *next)
 {
+	const size_t frame_blocks = image_frames_raw(&p->frames) / IMAGE_BLOCK;
 	size_t f, end;
 
 	if (piece->kind == IMAGE_PIECE_ZERO)
@@ -48,8 +48,8 @@ static void piece_take(struct image_plan *p, const struct image_piece *piece, ui
 		p->copy_bytes += len * IMAGE_BLOCK;
 	if (piece->kind != IMAGE_PIECE_FRAME)
 		return;
-	f = (size_t)(from / FRAME_BLOCKS);
-	end = (size_t)((from + len - 1) / FRAME_BLOCKS) + 1;
+	f = (size_t)(from / frame_blocks);
+	end = (size_t)((from + len - 1) / frame_blocks) + 1;
 	for (f = f < *next ? *next : f; f < end; f++)
 		run_add(p, p->frames.packed[f], p->frames.packed[f + 1]);
 	*next = end > *next ? end : *next;
@@ -210,7 +210,7 @@ static int pieces_make(struct image_plan *p, const struct image_choice *c, struc
 static uint64_t memory_of(const struct image_plan *p, const struct image_choice *c)
 {
 	const struct image_delta *d = p->frames.delta;
-	uint64_t n = IMAGE_GROUP + 3 * SEEKABLE_RAW + (256u << 10);
+	uint64_t n = IMAGE_GROUP + 3 * image_frames_raw(&p->frames) + (256u << 10);
 
 	n += 2 * c->index->upper_n + p->groups * 2 + p->n_runs * sizeof(*p->runs);
 	n += p->n_pieces * sizeof(*p->pieces) + (p->frames.n + 1) * 2 * sizeof(uint64_t);

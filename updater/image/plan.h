@@ -27,9 +27,15 @@ enum image_way {
 struct image_frames {
 	size_t n;
 	const uint64_t *packed; /* n + 1 offsets in the blob */
-	uint64_t raw_bytes;     /* of all; SEEKABLE_RAW each but for the last */
+	uint64_t raw_bytes;     /* of all */
 	const struct image_delta *delta;
 };
+
+/* Raw bytes of each frame but the last. */
+static inline size_t image_frames_raw(const struct image_frames *f)
+{
+	return f->delta ? f->delta->frame : SEEKABLE_RAW;
+}
 
 struct image_plan {
 	size_t groups;

@@ -10,14 +10,15 @@
 #include "updater/image/index.h"
 #include "updater/image/seekable.h"
 
-#define SAMPLE_BITS 5u                   /* one window of 32, fewer for large sources */
-#define SAMPLES_MAX ((uint64_t)1 << 24)  /* expected in the table */
-#define PLACES_MAX  4u                   /* a window that is at more places says nothing */
-#define CELL        ((uint64_t)16 << 10) /* what is voted for and taken as a whole */
-#define CELLS_MAX   32u                  /* of a prefix: 512 KiB */
-#define VOTES_MAX   8192u
-#define HINT_WEIGHT 3u
-#define WEIGHT_MIN  3u
+#define SAMPLE_BITS  5u                   /* one window of 32, fewer for large sources */
+#define SAMPLES_MAX  ((uint64_t)1 << 24)  /* expected in the table */
+#define PLACES_MAX   4u                   /* a window that is at more places says nothing */
+#define CELL         ((uint64_t)16 << 10) /* what is voted for and taken as a whole */
+#define CELLS_MAX    ((size_t)(IMAGE_PREFIX_MAX / CELL))
+#define PER_RAW      4u /* bytes of prefix for a byte of the frame: more helps little */
+#define VOTES_MAX(n) (2048u + (n) / 4) /* for a frame of n bytes: more than it has samples */
+#define HINT_WEIGHT  3u
+#define WEIGHT_MIN   3u
 
 struct entry {
 	uint32_t tag;  /* of the window; 0: free */
@@ -35,6 +36,11 @@ struct image_similar {
 
 struct vote {
 	uint32_t cell, weight;
+};
+
+struct votes {
+	struct vote *v;
+	size_t n, max;
 };
 
 void image_similar_free(struct image_similar *s)
@@ -59,16 +65,33 @@ static void gear_fill(uint64_t gear[256])
 	}
 }
 
-/* Is the window that ends here a sample? Then *ret is its hash, never 0 in the upper half. */
-static bool sampled(const struct image_similar *s, uint64_t h, uint64_t *ret)
-{
-	uint64_t v = h * 0xd6e8feb86659fd93u;
+/* Rolls over bytes. */
+struct roll {
+	const uint8_t *p, *end;
+	uint64_t h;
+};
 
-	if (v >> (64 - s->bits) != 0)
-		return false;
-	v = (v ^ h >> 32) * 0xff51afd7ed558ccdu;
-	*ret = v | (uint64_t)1 << 32;
-	return true;
+/* The next window that is a sample: its hash, never 0 in the upper half; r->p is behind it. */
+static bool sample_next(const struct image_similar *s, struct roll *r, uint64_t *ret)
+{
+	const uint64_t *gear = s->gear;
+	const unsigned shift = 64 - s->bits;
+	const uint8_t *p = r->p, *end = r->end;
+	uint64_t h = r->h;
+
+	while (p < end) {
+		uint64_t v;
+
+		h = (h << 4) + gear[*p++];
+		v = h * 0xd6e8feb86659fd93u;
+		if (v >> shift != 0)
+			continue;
+		r->p = p;
+		r->h = h;
+		*ret = (v ^ h >> 32) * 0xff51afd7ed558ccdu | (uint64_t)1 << 32;
+		return true;
+	}
+	return false;
 }
 
 static void entry_add(struct image_similar *s, uint64_t v, uint32_t cell)
@@ -90,13 +113,11 @@ static void entry_add(struct image_similar *s, uint64_t v, uint32_t cell)
 
 static void source_note(struct image_similar *s, const struct image_span *span, uint32_t first)
 {
-	uint64_t h = 0, v;
+	struct roll r = { .p = span->p, .end = span->p + span->n };
+	uint64_t v;
 
-	for (uint64_t i = 0; i < span->n; i++) {
-		h = (h << 4) + s->gear[span->p[i]];
-		if (sampled(s, h, &v))
-			entry_add(s, v, first + (uint32_t)(i / CELL));
-	}
+	while (sample_next(s, &r, &v))
+		entry_add(s, v, first + (uint32_t)((uint64_t)(r.p - 1 - span->p) / CELL));
 }
 
 int image_similar_new(const struct image_match *m, struct image_similar **ret, struct err *e)
@@ -130,46 +151,41 @@ int image_similar_new(const struct image_match *m, struct image_similar **ret, s
 }
 
 /* One window's votes: the fewer places it is at, the more it says. */
-static size_t window_vote(const struct image_similar *s, uint64_t v, struct vote *votes, size_t n)
+static void window_vote(const struct image_similar *s, uint64_t v, struct votes *o)
 {
 	static const uint32_t weight[PLACES_MAX + 1] = { 0, 4, 2, 1, 1 };
-	size_t first = n;
+	size_t first = o->n;
 
-	for (uint64_t at = v & s->mask; s->table[at].tag && n < VOTES_MAX; at = (at + 1) & s->mask)
+	for (uint64_t at = v & s->mask; s->table[at].tag && o->n < o->max; at = (at + 1) & s->mask)
 		if (s->table[at].tag == (uint32_t)(v >> 32))
-			votes[n++].cell = s->table[at].cell;
-	for (size_t i = first; i < n; i++)
-		votes[i].weight = n - first <= PLACES_MAX ? weight[n - first] : 0;
-	return n;
+			o->v[o->n++].cell = s->table[at].cell;
+	for (size_t i = first; i < o->n; i++)
+		o->v[i].weight = o->n - first <= PLACES_MAX ? weight[o->n - first] : 0;
 }
 
-static size_t bytes_vote(const struct image_similar *s, const uint8_t *p, size_t len,
-			 struct vote *votes, size_t n)
+static void bytes_vote(const struct image_similar *s, const uint8_t *p, size_t len, struct votes *o)
 {
-	uint64_t h = 0, v, last = 0;
+	struct roll r = { .p = p, .end = p + len };
+	uint64_t v, last = 0;
 
-	for (size_t i = 0; i < len; i++) {
-		h = (h << 4) + s->gear[p[i]];
-		if (!sampled(s, h, &v) || v == last)
+	while (sample_next(s, &r, &v)) {
+		if (v == last)
 			continue;
 		last = v;
-		n = window_vote(s, v, votes, n);
+		window_vote(s, v, o);
 	}
-	return n;
 }
 
-static size_t hint_vote(const struct image_similar *s, const struct image_hint *h,
-			struct vote *votes, size_t n)
+static void hint_vote(const struct image_similar *s, const struct image_hint *h, struct votes *o)
 {
 	uint64_t cell = h->off / CELL, end = h->off + h->len;
 
 	if (h->source >= s->sources)
-		return n;
+		return;
 	if (end > s->bytes[h->source])
 		end = s->bytes[h->source];
-	for (; cell * CELL < end && n < VOTES_MAX; cell++)
-		votes[n++] = (struct vote){ s->first[h->source] + (uint32_t)cell, HINT_WEIGHT };
-	return n;
+	for (; cell * CELL < end && o->n < o->max; cell++)
+		o->v[o->n++] = (struct vote){ s->first[h->source] + (uint32_t)cell, HINT_WEIGHT };
 }
 
 static int by_cell(const void *a, const void *b)
@@ -229,18 +245,21 @@ size_t image_similar_find(const struct image_similar *s, const uint8_t *p, size_
 			  const struct image_hint *hints, size_t n_hints,
 			  struct image_extent out[IMAGE_EXTENTS_MAX])
 {
-	AUTO_FREE struct vote *votes = malloc(VOTES_MAX * sizeof(*votes));
+	AUTO_FREE struct vote *votes = malloc(VOTES_MAX(n) * sizeof(*votes));
+	struct votes o = { .v = votes, .max = VOTES_MAX(n) };
 	struct image_extent got[CELLS_MAX];
 	struct vote taken[CELLS_MAX];
-	size_t k = 0, cells, extents;
+	size_t k, cells, extents, most = PER_RAW * n / CELL + 1;
 
 	if (!votes)
 		return 0;
+	most = most < CELLS_MAX ? most : CELLS_MAX;
 	for (size_t i = 0; i < n_hints; i++)
-		k = hint_vote(s, &hints[i], votes, k);
-	k = votes_sum(votes, bytes_vote(s, p, n, votes, k));
+		hint_vote(s, &hints[i], &o);
+	bytes_vote(s, p, n, &o);
+	k = votes_sum(votes, o.n);
 	qsort(votes, k, sizeof(*votes), by_weight);
-	for (cells = 0; cells < k && cells < CELLS_MAX && votes[cells].weight >= WEIGHT_MIN;)
+	for (cells = 0; cells < k && cells < most && votes[cells].weight >= WEIGHT_MIN;)
 		cells++;
 	do {
 		memcpy(taken, votes, cells * sizeof(*votes));

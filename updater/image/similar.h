@@ -32,7 +32,7 @@ struct image_hint {
 };
 
 /*
- * The extents for p[0..n), n at most SEEKABLE_RAW: rising, apart, in units, at most
+ * The extents for p[0..n), n at most IMAGE_DELTA_FRAME_MAX: rising, apart, in units, at most
  * IMAGE_EXTENTS_MAX; returns how many. Several threads may ask at once.
  */
 size_t image_similar_find(const struct image_similar *s, const uint8_t *p, size_t n,
