@@ -46,6 +46,30 @@ def touch(repo):
     repo.publish_all()
 
 
+def recover(repo, saved, store, root):
+    """The publisher comes back, past the versions that were spent: store is the client's. root: the
+    attack brought a new root, which the client has."""
+    spent = {}
+    for n, d in store.items():
+        body = json.loads(d)["signed"]
+        for k, v in [(n, body), *body.get("meta", {}).items()]:
+            spent[k[:-5]] = max(spent.get(k[:-5], 0), v["version"])
+    last = repo.signed["root"]["version"]
+    kept = repo.files.get("metadata/%d.root.json" % last)
+    repo.restore(saved)
+    for role in ROLES:
+        repo.signed[role]["version"] = max(repo.signed[role]["version"], spent.get(role, 0))
+    if root:
+        repo.files["metadata/%d.root.json" % last] = kept
+        repo.signed["root"]["version"] = last
+        repo.publish("root")
+    elif set(spent) - {"root", *ROLES}:
+        # what a snapshot once listed only a new snapshot key can forget
+        repo.set_keys("snapshot", [Key()])
+        repo.publish("root")
+    touch(repo)
+
+
 def replace(repo, role, change):
     """All anew, and then one file is not what was signed."""
     touch(repo)
@@ -193,7 +217,8 @@ def rollback_in_snapshot(repo, role):
 def rollback_of_root(repo, role):
     """The old root under the next number."""
     yield
-    repo.files["metadata/2.root.json"] = repo.files["metadata/1.root.json"]
+    now = repo.signed["root"]["version"]
+    repo.files["metadata/%d.root.json" % (now + 1)] = repo.files["metadata/%d.root.json" % now]
 
 
 @attack("wrong-version", changed=())
@@ -201,7 +226,8 @@ def root_that_skips_one(repo, role):
     yield
     repo.signed["root"]["version"] += 2
     body = repo.signed["root"]
-    repo.files["metadata/2.root.json"] = repo.dump(repo.envelope(body, repo.signers["root"]))
+    repo.files["metadata/%d.root.json" % (body["version"] - 1)] = repo.dump(
+        repo.envelope(body, repo.signers["root"]))
 
 
 @attack("expired", ROLES)
@@ -254,7 +280,7 @@ def html_instead(repo, role):
     yield
     touch(repo)
     if role == "root":
-        repo.files["metadata/2.root.json"] = page
+        repo.files["metadata/%d.root.json" % (repo.signed["root"]["version"] + 1)] = page
     else:
         repo.put(role, page)
 
@@ -286,7 +312,7 @@ def wrong_role(role, other):
         for r in ROLES:
             repo.signers[r] = shared
         for r in ROLES[:3]:
-            repo.set_keys(r, shared)
+            repo.set_keys(r, shared, 1)
         deleg = repo.signed["targets"]["delegations"]
         deleg["roles"][0].update(keyids=[shared[0].id], threshold=1)
         deleg["keys"][shared[0].id] = shared[0].obj

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """nginx, a rogue server, and tuf-client with its store, for the tests of hostile repositories."""
-import json, os, pathlib, shutil, socket, socketserver, subprocess, tempfile, threading, time
+import os, pathlib, shutil, socket, socketserver, subprocess, tempfile, threading, time
 import unittest, urllib.parse
 
-from hostile import CHANNEL, ROLES, touch
+from hostile import CHANNEL, recover
 from tuf_repo import Key, Repo
 
 BIN = os.environ.get("PROA_BIN", "build/bin")
@@ -255,24 +255,5 @@ class Case(unittest.TestCase):
         return after
 
     def honest_again(self, s, saved, root=False):
-        """The publisher goes past the versions that were spent."""
-        spent = {}
-        for n, d in s.store().items():
-            body = json.loads(d)["signed"]
-            for k, v in [(n, body), *body.get("meta", {}).items()]:
-                spent[k[:-5]] = max(spent.get(k[:-5], 0), v["version"])
-        kept = s.repo.files.get("metadata/2.root.json") if root else None
-        s.repo.restore(saved)
-        for role in ROLES:
-            body = s.repo.signed[role]
-            body["version"] = max(body["version"], spent.get(role, 0))
-        if root:
-            s.repo.files["metadata/2.root.json"] = kept
-            s.repo.signed["root"]["version"] = 2
-            s.repo.publish("root")
-        elif set(spent) - {"root", *ROLES}:
-            # what a snapshot once listed only a new snapshot key can forget
-            s.repo.set_keys("snapshot", [Key()])
-            s.repo.publish("root")
-        touch(s.repo)
+        recover(s.repo, saved, s.store(), root)
         self.good(s)

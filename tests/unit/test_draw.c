@@ -113,6 +113,7 @@ static void draw_odd(void)
 		"{\"slots\": [1, null, {}], \"running\": {}, \"failed\": [0], \"live\": true}",
 		"{\"job\": {\"done\": 9, \"total\": 3}, \"running\": {}, \"live\": true}",
 		"{\"status\": {}, \"decision\": {\"reasons\": [1, {}]}}",
+		"{\"error\": 5, \"refused\": 7, \"notes\": [1, \"\\u001b[31m\", {}]}",
 		"[1, {}, [], {\"id\": -4, \"when\": \"yesterday\"}]",
 	};
 

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/num.h"
 #include "base/text.h"
 #include "updater/agent/report.h"
 #include "updater/slot/arch.h"
@@ -266,7 +267,7 @@ struct check {
 	struct trust trust;
 	struct trust_job job;
 	struct release_decision decision;
-	char clock[200]; /* a sentence when the clock is behind; else empty */
+	char clock[240]; /* a sentence when the clock is behind; else empty */
 };
 
 static void check_done(struct check *c)
@@ -333,19 +334,20 @@ static int check_metadata(struct agent *a, struct check *c, struct err *e)
 
 static void note_clock(struct agent *a, struct check *c)
 {
-	char much[40];
-	int64_t behind;
+	char much[40], says[NUM_TIME_MAX];
+	int64_t behind, clock = time(NULL);
 
-	(void)machine_clock(a->verified, a->built, time(NULL), &behind);
+	(void)machine_clock(a->verified, a->built, clock, &behind);
 	if (behind == 0)
 		return;
+	num_format_time(clock, says);
 	(void)snprintf(c->clock, sizeof(c->clock),
-		       "the clock of this host is wrong: it is %s behind %s; the later time is "
-		       "used (set the clock)",
-		       text_duration((uint64_t)behind, much, sizeof(much)),
+		       "the clock of this host is wrong: it says %s, %s behind %s; the later time "
+		       "is used (set the clock)",
+		       says, text_duration((uint64_t)behind, much, sizeof(much)),
 		       a->verified > a->built ? "metadata that was verified here"
 					      : "the build of the system it runs");
-	if (a->note)
+	if (a->note && a->busy != AGENT_WHY) /* it is part of that answer */
 		a->note(a->arg, c->clock);
 }
 
@@ -365,19 +367,13 @@ static int check(struct agent *a, struct check *c, struct err *e)
 	return r;
 }
 
-/* The decision, and what a person should know beside it. */
-static int decision_json(struct agent *a, const struct check *c, json_t **ret, struct err *e)
+/* What a person should know beside the decision or the error. */
+static int put_notes(const struct check *c, json_t *o, struct err *e)
 {
-	AUTO_JSON *o = NULL;
 	json_t *notes = json_array();
 	char text[160];
-	int r = report_decision(a->host, &c->decision, &o, e);
+	int r = json_put(o, "notes", notes, e);
 
-	if (r < 0) {
-		json_decref(notes);
-		return r;
-	}
-	r = json_put(o, "notes", notes, e);
 	if (r == 0 && c->clock[0])
 		r = json_push(notes, json_string(c->clock), e);
 	if (r == 0 && c->trust.skipped > 0) {
@@ -386,10 +382,33 @@ static int decision_json(struct agent *a, const struct check *c, json_t **ret, s
 			       c->trust.skipped);
 		r = json_push(notes, json_string(text), e);
 	}
+	return r;
+}
+
+static int decision_json(struct agent *a, const struct check *c, json_t **ret, struct err *e)
+{
+	AUTO_JSON *o = NULL;
+	int r = report_decision(a->host, &c->decision, &o, e);
+
+	if (r == 0)
+		r = put_notes(c, o, e);
 	if (r < 0)
 		return r;
 	*ret = json_incref(o);
 	return 0;
+}
+
+/* Why there is no decision. */
+static int put_error(const struct check *c, const struct err *bad, json_t *o, struct err *e)
+{
+	json_t *refused;
+	int r = json_put_str(o, "error", bad->text, e);
+
+	if (r == 0)
+		r = report_refusal(&c->trust, &refused, e);
+	if (r == 0)
+		r = json_put(o, "refused", refused, e);
+	return r < 0 ? r : put_notes(c, o, e);
 }
 
 static int run_check(struct agent *a, json_t **ret, struct err *e)
@@ -572,7 +591,7 @@ static int run_why(struct agent *a, json_t **ret, struct err *e)
 	if (r == -ECANCELED)
 		return err_set(e, bad.kind, ECANCELED, "%s", bad.text);
 	if (r < 0)
-		r = json_put_str(o, "error", bad.text, e);
+		r = put_error(&c, &bad, o, e);
 	else
 		r = decision_json(a, &c, &decision, e);
 	if (r == 0 && decision)

@@ -351,6 +351,31 @@ int report_decision(const struct host *h, const struct release_decision *d, json
 	return 0;
 }
 
+int report_refusal(const struct trust *t, json_t **ret, struct err *e)
+{
+	AUTO_JSON *o = NULL;
+	int r;
+
+	if (t->why == TUF_REASON_NONE) {
+		*ret = json_null();
+		return 0;
+	}
+	r = new_object(&o, e);
+	if (r == 0)
+		r = json_put_str(o, "reason", tuf_reason_name(t->why), e);
+	if (r == 0 && t->why == TUF_REASON_EXPIRED) {
+		r = json_put_str(o, "role", t->expired.role, e);
+		if (r == 0)
+			r = json_put_u64(o, "version", t->expired.version, e);
+		if (r == 0)
+			r = json_put_time(o, "expires", t->expired.expires, e);
+	}
+	if (r < 0)
+		return r;
+	*ret = json_incref(o);
+	return 0;
+}
+
 static int put_event(json_t *arr, const struct record_event *ev, struct err *e)
 {
 	json_t *j = json_object();

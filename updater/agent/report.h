@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "updater/agent/host.h"
 #include "updater/agent/machine.h"
+#include "updater/agent/trust.h"
 #include "updater/record/record.h"
 #include "updater/release/decide.h"
 
@@ -16,6 +17,10 @@ int report_status(const struct host *h, const struct record *rec, const struct m
 
 int report_decision(const struct host *h, const struct release_decision *d, json_t **ret,
 		    struct err *e) __attribute__((warn_unused_result));
+
+/* Which check of TUF refused the metadata, and an expired role's date; null when none did. */
+int report_refusal(const struct trust *t, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
 
 int report_history(const struct record *rec, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));

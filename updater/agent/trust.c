@@ -198,6 +198,8 @@ static int refresh(const struct trust_job *job, int store, struct trust *ret, st
 		ret->newest_time = newest_time(ret);
 	if (r < 0 && ret->tuf)
 		ret->why = tuf_update_reason(ret->tuf);
+	if (r < 0 && ret->tuf)
+		(void)tuf_update_expired(ret->tuf, &ret->expired);
 	if (r < 0 && ret->why == TUF_REASON_NO_ROLE)
 		return err_set(e, ERR_INPUT, ENOENT,
 			       "the repository has no channel \"%s\" ([Update] Channel=)",
@@ -223,14 +225,17 @@ struct search {
 	unsigned failed;
 	struct err bad; /* of the first that failed, then of all */
 	enum tuf_reason why;
+	struct tuf_expired expired;
 };
 
-static void search_failed(struct search *s, const struct err *mine, enum tuf_reason why)
+static void search_failed(struct search *s, const struct err *mine, const struct trust *t)
 {
 	struct err first = s->bad;
 
-	if (s->why == TUF_REASON_NONE)
-		s->why = why;
+	if (s->why == TUF_REASON_NONE) {
+		s->why = t->why;
+		s->expired = t->expired;
+	}
 	if (s->failed++ == 0) {
 		s->bad = *mine;
 		return;
@@ -249,18 +254,17 @@ static int try_mirror(const struct trust_job *job, int store, size_t i, struct s
 	int r = refresh(job, store, &t, &mine);
 
 	if (r < 0) {
-		enum tuf_reason why = t.why;
-		bool root = t.tuf != NULL; /* else the root here is bad, and no mirror mends it */
-
-		trust_done(&t);
-		if (!root || !of_mirror(r, &mine, why)) {
-			ret->why = why;
+		/* without t.tuf the root here is bad, and no mirror mends it */
+		if (!t.tuf || !of_mirror(r, &mine, t.why)) {
+			ret->why = t.why;
+			trust_done(&t);
 			*e = mine;
 			return r;
 		}
 		fetcher_fault(job->fetch, i, mine.text);
 		s->done[i] = mine.kind != ERR_RETRY;
-		search_failed(s, &mine, why);
+		search_failed(s, &mine, &t);
+		trust_done(&t);
 		return 0;
 	}
 	s->done[i] = true;
@@ -303,6 +307,7 @@ int trust_refresh(const struct trust_job *job, struct trust *ret, struct err *e)
 	if (s.found)
 		return 0;
 	ret->why = s.why;
+	ret->expired = s.expired;
 	*e = s.bad;
 	return -s.bad.os;
 }

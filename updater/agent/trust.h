@@ -27,6 +27,7 @@ struct trust {
 	size_t n_offers, skipped;     /* skipped: of a form this Proa does not know */
 	int64_t newest_time;          /* of what was verified; 0: none */
 	enum tuf_reason why;          /* after a failure */
+	struct tuf_expired expired;   /* when that is TUF_REASON_EXPIRED */
 };
 
 void trust_done(struct trust *t);

@@ -427,6 +427,23 @@ static int why_update(const json_t *s, const json_t *d, const char *host, int64_
 	return r;
 }
 
+/* Beside the decision, or beside the error when there is none. */
+static int draw_notes(const json_t *of, struct buf *out, struct err *e)
+{
+	const json_t *notes = json_object_get(of, "notes");
+	char text[TEXT_MAX];
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < json_array_size(notes); i++) {
+		const char *s = json_string_value(json_array_get(notes, i));
+
+		if (s)
+			r = buf_addf(out, e, "Note: %s.\n",
+				     text_clean(s, strlen(s), text, sizeof(text)));
+	}
+	return r;
+}
+
 int draw_why(const json_t *why, int64_t now, struct buf *out, struct err *e)
 {
 	const json_t *s = json_object_get(why, "status"), *d = json_object_get(why, "decision");
@@ -451,6 +468,8 @@ int draw_why(const json_t *why, int64_t now, struct buf *out, struct err *e)
 	}
 	if (r == 0)
 		r = draw_pending(s, &b, e);
+	if (r == 0)
+		r = draw_notes(json_is_object(d) ? d : why, &b, e);
 	return r == 0 ? fold(&b, out, e) : r;
 }
 
