@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -52,14 +53,31 @@ static int check_tree(const char *tree, struct err *e)
 		       tree);
 }
 
+/*
+ * -T<seconds>: of every file, and as it stands in the superblock alone it makes no delta larger.
+ * Hosts take it for the time before which their clock cannot be.
+ */
+static int build_stamp(char out[32], struct err *e)
+{
+	const char *s = getenv("SOURCE_DATE_EPOCH");
+	uint64_t t = 0;
+	int q = s ? num_parse(s, strlen(s), 0, INT32_MAX, "SOURCE_DATE_EPOCH", &t, e) : 0;
+
+	if (q < 0)
+		return q;
+	(void)snprintf(out, 32, "-T%" PRIu64, t);
+	return 0;
+}
+
 int build_erofs(const struct repo *r, const char *tree, char ret[PATH_MAX], struct err *e)
 {
-	char uuid[UUID_TEXT_MAX], out[PATH_MAX];
-	const char *argv[] = { "mkfs.erofs", "--quiet", "-Enoinline_data", "-T0",
+	char uuid[UUID_TEXT_MAX], out[PATH_MAX], stamp[32];
+	const char *argv[] = { "mkfs.erofs", "--quiet", "-Enoinline_data", stamp,
 			       "-U",         uuid,      "--all-root",      out,
 			       tree,         NULL };
 	int q = check_tree(tree, e);
 
+	q = q < 0 ? q : build_stamp(stamp, e);
 	q = q < 0 ? q : repo_tmp_path(r, "usr.erofs", out, e);
 	if (q < 0)
 		return q;

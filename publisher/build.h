@@ -13,7 +13,10 @@
  * same input gives the same bytes.
  */
 
-/* An uncompressed erofs of a directory that is /usr (mkfs.erofs). ret holds its path. */
+/*
+ * An uncompressed erofs of a directory that is /usr (mkfs.erofs). ret holds its path. The time of
+ * all its files is $SOURCE_DATE_EPOCH, or 0.
+ */
 int build_erofs(const struct repo *r, const char *tree, char ret[PATH_MAX], struct err *e)
 	__attribute__((warn_unused_result));
 

@@ -13,10 +13,12 @@ import random
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import time
 import unittest
+from unittest import mock
 
 import tuf_repo
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -196,6 +198,21 @@ class Release(Case):
         self.release("1.0.0", channel="beta", usr=moved)
         self.assertEqual(self.manifest("1.0.0"), self.manifest("1.0.0", "beta"))
         self.assertEqual(len(list(self.repo.glob("blobs/sha256/*"))), 3)
+
+    def test_build_time(self):
+        """SOURCE_DATE_EPOCH is the time of all files, and stands in the superblock alone."""
+        self.init("stable", "beta")
+        self.release("1.0.0")
+        with mock.patch.dict(os.environ, SOURCE_DATE_EPOCH="1790000000"):
+            self.release("1.0.1", channel="beta")
+        old = self.restore("1.0.0", "usr-full").read_bytes()
+        new = self.restore("1.0.1", "usr-full", "beta").read_bytes()
+        self.assertEqual(struct.unpack_from("<Q", old, 1024 + 24)[0], 0)
+        self.assertEqual(struct.unpack_from("<Q", new, 1024 + 24)[0], 1790000000)
+        self.assertEqual(old[4096:], new[4096:])
+        for bad in ("", "-1", "1e9", "tomorrow", "99999999999"):
+            with mock.patch.dict(os.environ, SOURCE_DATE_EPOCH=bad):
+                self.refused(self.release("1.0.2", ok=False), "SOURCE_DATE_EPOCH")
 
     def test_finished_parts(self):
         """An image and a UKI that were built elsewhere."""
