@@ -7,7 +7,8 @@ import datetime, json, os, random, sys, time, unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_agent as agent
-from hostile import ATTACKS, CHANNEL, ROLES, recover, touch
+from hostile import ATTACKS, CHANNEL, ROLES, before, recover, touch
+from hostile_lab import Rogue
 from test_agent import FAILED, Host, Nginx, sh, tree_hash
 from tuf_repo import Repo, date
 
@@ -148,6 +149,27 @@ class Attacks(Case):
             self.assertEqual((self.bytes(), self.trust()), (seen, before))
         self.shop.repo.files[name] = honest
         self.shop.serve()
+        self.h.ctl("update")
+        self.updated(self.h)
+
+    def test_endless_data(self):
+        """A server that never ends, whatever it said of the length."""
+        repo = self.shop.repo
+        for role in ("root", *ROLES):
+            for mode in ("endless", "endless_chunks"):
+                with self.subTest(mode, role=role):
+                    self.can_update()
+                    saved = repo.save()
+                    touch(repo)
+                    rogue = Rogue(repo.files, role, mode)
+                    self.h.set(Source_URL=rogue.url)
+                    changed = before(role) if role != "root" else ()
+                    self.refusal({"too-large"}, {r + ".json" for r in changed})
+                    self.assertTrue(all(n < 32 << 20 for n in rogue.sent), rogue.sent)
+                    rogue.close()
+                    recover(repo, saved, self.trust(), False)
+                    self.shop.serve()
+                    self.h.set(Source_URL=self.web.url())
         self.h.ctl("update")
         self.updated(self.h)
 

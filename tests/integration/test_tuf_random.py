@@ -152,7 +152,7 @@ class Random(unittest.TestCase):
         for turn in range(rnd.randrange(1, 7)):
             self.ours.serve(world)
             verb = rnd.choice(["refresh", "download"])
-            names = rnd.sample(PATHS, rnd.randrange(1, 4)) if verb == "download" else []
+            names = rnd.sample(PATHS, rnd.randrange(1, 5)) if verb == "download" else []
             now = world.now if rnd.random() < 0.95 else world.now + rnd.choice([-30, 20]) * DAY
             theirs = reference(world, store, outputs, now, verb, names)
             ours = self.ours.run(now, verb, *names)

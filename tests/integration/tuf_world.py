@@ -11,9 +11,9 @@ from tuf_repo import Key, TOP, canon_bytes
 DAY = 86400
 NOW = 1800000000
 NAMES = ["stable", "beta", "a b", "../x", "1.root", "x\ny", "\u00e9?", "role/sub", "..", "A", "B", "C"]
-PATHS = ["app", "stable/web_1.json", "stable/web_2.json", "beta/web_1.json", "a/b/c", "a/x", "[x]", "\u00e9t\u00e9"]
+PATHS = ["app", "b", "stable/web_1.json", "stable/web_2.json", "beta/web_1.json", "a/b/c", "a/x", "[x]", "\u00e9t\u00e9"]
 PATTERNS = ["*", "stable/*", "beta/*", "*/*", "a/?", "a/*/c", "a*", "?pp", "stable/web_[12].json",
-            "*.json", "*/*.json", "[x]", "stable/web_1.json", "", "/*", "\u00e9?\u00e9", "**", "a/?*"]
+            "*.json", "*/*.json", "a?x", "stable?web_1.json", "b?ta/*", "[x]", "stable/web_1.json", "", "/*", "\u00e9?\u00e9", "**", "a/?*"]
 STRANGE = [None, True, False, 0, 1, -1, 2, 3, 2**31, 2**53, 2**53 + 1, 2**63 - 1, -2**63, 2**64, 10**40,
            0.5, 1e300, "", "x", "1", "\x00", "\x01", "../../x", "\u00e9", "x" * 2000, [], {}, [[]], [1],
            ["x"], {"x": 1}, {"x": {"y": []}}, "2030-01-01T00:00:00Z", "1999-12-31T23:59:59Z",
@@ -62,6 +62,7 @@ class World:
         self.metadata, self.targets = {}, {}  # what is served: name -> bytes
         self.old = {}                         # role -> every file it ever had
         self.faults = []
+        self.twins = {k.id: k.twin({"x": 1}) for k in pool}  # the same key under another id
         self.listing = rnd.choice(["none", "none", "length", "both", "sha512"])
         self.careless = rnd.random() < 0.1  # forgets to list a new role in its first snapshot
         self.body = {r: self.common(r) for r in TOP}
@@ -91,8 +92,10 @@ class World:
         keys = rnd.sample(self.pool[:12], rnd.choice([1, 1, 1, 2, 3, 4]))
         threshold = rnd.randrange(1, len(keys) + 1)
         signers = rnd.sample(keys, rnd.randrange(threshold, len(keys) + 1))
+        if rnd.random() < 0.2:
+            keys = keys + [self.twins[keys[0].id]]
         if rnd.random() < 0.2:  # never needed, never harmful
-            keys = keys + [rnd.choice(self.pool + self.bad)]
+            keys = keys + [rnd.choice(self.bad[:1] * 4 + self.bad + self.pool)]
         return keys, threshold, signers
 
     def appoint(self, role):
@@ -108,13 +111,14 @@ class World:
     def delegate(self):
         rnd = self.rnd
         by = rnd.choice([r for r in self.body if r == "targets" or r not in TOP])
-        role = rnd.choice(NAMES)
+        known = [r for r in self.body if r not in TOP]
+        role = rnd.choice(known if known and rnd.random() < 0.3 else NAMES)
         deleg = self.body[by].setdefault("delegations", {"keys": {}, "roles": []})
         if role in [d["name"] for d in deleg["roles"]]:
             return
         known = role in self.body
         keys, threshold, signers = self.choose()
-        if known and rnd.random() < 0.8:  # most delegators agree on who signs
+        if known and rnd.random() < 0.6:  # most delegators agree on who signs
             keys, threshold = self.signers[role], max(1, len(self.signers[role]) - 1)
         d = {"name": role, "keyids": [k.id for k in keys], "threshold": threshold,
              "terminating": rnd.random() < 0.25}
@@ -248,7 +252,7 @@ class World:
         rnd = self.rnd
         faults = {}
         for _ in range(rnd.choice([1, 1, 2])):
-            role = rnd.choice(["timestamp", "snapshot", *self.body])
+            role = rnd.choice(["root", "timestamp", "snapshot", *self.body])
             kind = rnd.choice(["expire", "version", "strange", "strange", "remove", "signers", "signers",
                                "duplicate", "bytes", "bytes", "cut", "swap", "old", "gone", "pad",
                                "text", "listing", "listing", "envelope", "twice", "rollback", "rollback"])
@@ -308,8 +312,10 @@ class World:
         rnd = self.rnd
         mine = list(self.signers[role])
         strangers = rnd.sample(self.pool + self.bad, rnd.randrange(1, 4))
+        twins = [self.twins[k.id] for k in mine]
         return dict(signers=rnd.choice([[], mine[1:], mine[:1], strangers, mine[1:] + strangers,
-                                        mine + strangers, mine + [k.twin({"y": 2}) for k in mine]]))
+                                        mine + strangers, mine + twins, mine[:1] + twins, twins,
+                                        mine[1:] + self.bad[:1]]))
 
     def fault_duplicate(self, role):
         def do(r, data, envelope):

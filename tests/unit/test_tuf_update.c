@@ -528,13 +528,32 @@ static void test_protocol(void)
 			      tuf_update_reason(u) == TUF_REASON_TOO_LARGE,
 		      "%s", e.text);
 	}
+	CHECK(c.store.n == 1, "%zu files", c.store.n);
+	clear(&c.store);
+	repo_done(&r);
+}
+
+/* Who expired and when, in words and for programs. */
+static void test_expired(void)
+{
+	struct repo r;
+	struct client c;
+	struct err e = ERR_INIT;
+
+	repo_init(&r);
+	client_init(&c, &r);
 	{
 		AUTO_TUF_UPDATE *u = begin(&c, LATER);
+		struct tuf_expired x;
 
+		CHECK(!tuf_update_expired(u, &x), "nothing expired yet");
 		CHECK(run(&c, &r, u, UINT32_MAX, &e) == -ESTALE && e.kind == ERR_REFUSED &&
 			      tuf_update_reason(u) == TUF_REASON_EXPIRED &&
 			      strstr(e.text, "the root role expired 2027-01-16T"),
 		      "%s", e.text);
+		CHECK(tuf_update_expired(u, &x) && strcmp(x.role, "root") == 0 && x.version == 1 &&
+			      x.expires == LATER,
+		      "%s %lld", x.role, (long long)x.expires);
 	}
 	{
 		AUTO_TUF_UPDATE *u = NULL;
@@ -686,5 +705,6 @@ int main(void)
 	test_cuts();
 	test_channel();
 	test_protocol();
+	test_expired();
 	return 0;
 }
