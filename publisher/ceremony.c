@@ -381,7 +381,7 @@ static int publish(const struct opts *o, const struct proposal *p, const char *p
 	AUTO_REPO r = REPO_INIT;
 	AUTO_ROLES m = ROLES_INIT;
 	char t[48];
-	int q = verb_keys(o, &k, e);
+	int q = verb_keys(o, &k, e), n = 0;
 
 	verb_hold_signals();
 	q = q < 0 ? q : repo_open(o->word[2], true, &r, e);
@@ -389,7 +389,7 @@ static int publish(const struct opts *o, const struct proposal *p, const char *p
 		return q;
 	r.pin = pin;
 	q = load_for(o, p, &r, &m, e);
-	q = q < 0 ? q : proposal_apply(p, &r, &m, e);
+	q = n = q < 0 ? q : proposal_apply(p, &r, &m, e);
 	q = q < 0 ? q : roles_commit(&r, &m, &k, e);
 	if (q == -EKEYREJECTED || q == -ENOKEY)
 		print_tally(p);
@@ -399,7 +399,10 @@ static int publish(const struct opts *o, const struct proposal *p, const char *p
 		root_pin_save(o->keys[0], m.root);
 	if (m.note[0])
 		(void)fprintf(stderr, "proa-publish: warning: %s\n", m.note);
-	print_lines(json_object_get(p->doc, "says"), "published");
+	if (n > 0)
+		print_lines(json_object_get(p->doc, "says"), "published");
+	else
+		printf("nothing     to do: it was published before\n");
 	printf("done        root %" PRIu64 "; timestamp valid until %s. Check it: proa-publish "
 	       "verify %s\n",
 	       m.root->version, text_time(roles_expires(m.timestamp), r.now, t, sizeof(t)),

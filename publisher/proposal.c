@@ -612,11 +612,13 @@ static int apply(const struct proposal *p, const struct proposal_change *x, cons
 
 int proposal_apply(const struct proposal *p, const struct repo *r, struct roles *m, struct err *e)
 {
-	int q = 0;
+	int q = 0, n = 0;
 
-	for (size_t i = 0; q >= 0 && i < p->n; i++)
+	for (size_t i = 0; q >= 0 && i < p->n; i++) {
 		q = apply(p, &p->change[i], r, m, e);
-	return q;
+		n += q;
+	}
+	return q < 0 ? q : n;
 }
 
 /* ---- making ---- */

@@ -72,8 +72,9 @@ int proposal_merge(struct proposal *p, const struct proposal *from, const char *
 
 /*
  * Puts the changes into m, for roles_commit(). A change that is published already is passed over,
- * so that a submit that was killed can be repeated. ERR_INPUT: -ESTALE the repository has moved on,
- * -ETIME it would be expired, -ENOENT a release it adds is not in the repository.
+ * so that a submit that was killed can be repeated; returns how many were not. ERR_INPUT: -ESTALE
+ * the repository has moved on, -ETIME it would be expired, -ENOENT a release it adds is not in the
+ * repository.
  */
 int proposal_apply(const struct proposal *p, const struct repo *r, struct roles *m, struct err *e)
 	__attribute__((warn_unused_result));

@@ -10,21 +10,30 @@
 #include "publisher/keys.h"
 #include "publisher/roles.h"
 
-enum { LINE_MAX_HERE = 1024, VALUE_MAX = 400, SHORT_HASH = 12 };
+enum { LABEL_MAX = RELEASE_IMAGE_MAX + TUF_PATH_MAX + 16 };
 
 static int say(json_t *out, struct err *e, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4), warn_unused_result));
 
-/* One sentence; whatever stands in metadata cannot fool a terminal. */
+/* One sentence, never cut; whatever stands in metadata cannot fool a terminal. */
 static int say(json_t *out, struct err *e, const char *fmt, ...)
 {
-	char raw[LINE_MAX_HERE], clean[LINE_MAX_HERE];
+	AUTO_FREE char *clean = NULL;
+	AUTO_FREE char *raw = NULL;
 	va_list ap;
+	int n;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(raw, sizeof(raw), fmt, ap);
+	n = vasprintf(&raw, fmt, ap);
 	va_end(ap);
-	return json_push(out, json_string(text_clean(raw, strlen(raw), clean, sizeof(clean))), e);
+	if (n < 0) {
+		raw = NULL;
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	}
+	clean = malloc((size_t)n + 1);
+	if (!clean)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	return json_push(out, json_string(text_clean(raw, (size_t)n, clean, (size_t)n + 1)), e);
 }
 
 static const char *str(const json_t *o, const char *key)
@@ -34,15 +43,23 @@ static const char *str(const json_t *o, const char *key)
 	return s ? s : "?";
 }
 
-/* A value as short JSON; a long one is cut, and says so. */
-static const char *show(const json_t *v, char out[VALUE_MAX])
+/* A value as JSON, the whole of it: what is cut cannot be read before it is signed. */
+static char *show(const json_t *v)
 {
-	AUTO_FREE char *t =
-		v ? json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS) : NULL;
+	return v ? json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS)
+		 : strdup("nothing");
+}
 
-	(void)snprintf(out, VALUE_MAX, "%.*s%s", VALUE_MAX - 8, t ? t : "nothing",
-		       t && strlen(t) > VALUE_MAX - 8 ? "..." : "");
-	return out;
+static int say_change(const char *label, const char *key, const json_t *now, const json_t *next,
+		      json_t *out, struct err *e)
+{
+	AUTO_FREE char *a = show(now);
+	AUTO_FREE char *b = show(next);
+
+	if (!a || !b)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	return now ? say(out, e, "%s: %s: %s (was %s)", label, key, b, a)
+		   : say(out, e, "%s: %s: %s", label, key, b);
 }
 
 static bool listed(const char *key, const char *const *known)
@@ -58,7 +75,6 @@ static int others(const char *label, json_t *now, json_t *next, const char *cons
 		  json_t *out, struct err *e)
 {
 	json_t *all = json_object(), *v;
-	char a[VALUE_MAX], b[VALUE_MAX];
 	const char *key;
 	int q = 0;
 
@@ -71,12 +87,8 @@ static int others(const char *label, json_t *now, json_t *next, const char *cons
 	{
 		const json_t *x = json_object_get(now, key), *y = json_object_get(next, key);
 
-		if (q < 0 || listed(key, known) || (x && y && json_equal(x, y)))
-			continue;
-		if (!x)
-			q = say(out, e, "%s: %s: %s", label, key, show(y, a));
-		else
-			q = say(out, e, "%s: %s: %s (was %s)", label, key, show(y, a), show(x, b));
+		if (q >= 0 && !listed(key, known) && !(x && y && json_equal(x, y)))
+			q = say_change(label, key, x, y, out, e);
 	}
 	json_decref(all);
 	return q;
@@ -139,13 +151,63 @@ static int signers(const char *role, const struct side *now, const struct side *
 	int q = say_keys(role, now, next, "added", out, e);
 
 	q = q < 0 ? q : say_keys(role, next, now, "removed", out, e);
-	if (q >= 0 && (!now->role || !json_equal(t0, t1) || n0 != n1))
+	if (q >= 0 && (!now->role || (t0 != t1 && !json_equal(t0, t1)) || n0 != n1))
 		q = now->role ? say(out, e, "%s: threshold %lld of %zu (was %lld of %zu)", role,
 				    (long long)json_integer_value(t1), n1,
 				    (long long)json_integer_value(t0), n0)
 			      : say(out, e, "%s: threshold %lld of %zu", role,
 				    (long long)json_integer_value(t1), n1);
 	return q < 0 ? q : others(role, now->role, next->role, known, out, e);
+}
+
+static bool used(const struct side *roles, size_t n, const char *id)
+{
+	for (size_t i = 0; i < n; i++)
+		if (keys_role_has(roles[i].role, id))
+			return true;
+	return false;
+}
+
+/* Key objects that are another under the same id, or that no role refers to. */
+static int strange_keys(const char *label, const struct side *now, const struct side *next,
+			size_t n, json_t *out, struct err *e)
+{
+	json_t *a = n ? now[0].keys : NULL, *b = n ? next[0].keys : NULL, *v;
+	const char *id;
+	int q = 0;
+
+	json_object_foreach(b, id, v)
+	{
+		json_t *old = json_object_get(a, id);
+
+		if (q >= 0 && !(old && json_equal(old, v)) && (old || !used(next, n, id)))
+			q = say_change(label, id, old, v, out, e);
+	}
+	json_object_foreach(a, id, v)
+	{
+		if (q >= 0 && !json_object_get(b, id) && !used(now, n, id))
+			q = say_change(label, id, v, NULL, out, e);
+	}
+	return q;
+}
+
+/* The last resort: nothing was said but the headline, and yet they differ. */
+static int unsaid(const char *label, json_t *now, json_t *next, size_t lines, json_t *out,
+		  struct err *e)
+{
+	json_t *a = json_copy(now), *b = json_copy(next);
+	bool same;
+
+	for (size_t i = 0; i < 2; i++) {
+		(void)json_object_del(i ? a : b, "version");
+		(void)json_object_del(i ? a : b, "expires");
+	}
+	same = !now || (a && b && json_equal(a, b));
+	json_decref(a);
+	json_decref(b);
+	if (same || json_array_size(out) > lines)
+		return 0;
+	return say(out, e, "%s: written in another order or with names nobody uses", label);
 }
 
 /* A key that stays under its id is the same key, but its name is only said beside it. */
@@ -173,20 +235,28 @@ int words_root(json_t *now, json_t *next, json_t *out, struct err *e)
 					     "roles",   ROLES_NAMES, NULL };
 	static const char *const first[] = { "version", "expires",      "keys",      "roles",
 					     "_type",   "spec_version", ROLES_NAMES, NULL };
-	static const char *const top[] = { "root", "targets", "snapshot", "timestamp" };
+	static const char *const top[] = { "root", "targets", "snapshot", "timestamp", NULL };
+	enum { TOP = 4 };
+	struct side a[TOP], b[TOP];
+	size_t lines = json_array_size(out) + 1;
 	int q = headline("root", now, next, out, e);
 
-	for (size_t i = 0; q >= 0 && i < sizeof(top) / sizeof(top[0]); i++) {
-		struct side a = { json_object_get(json_object_get(now, "roles"), top[i]),
-				  json_object_get(now, "keys"), json_object_get(now, ROLES_NAMES) };
-		struct side b = { json_object_get(json_object_get(next, "roles"), top[i]),
-				  json_object_get(next, "keys"),
-				  json_object_get(next, ROLES_NAMES) };
-
-		q = signers(top[i], &a, &b, out, e);
+	for (size_t i = 0; q >= 0 && i < TOP; i++) {
+		a[i] = (struct side){ json_object_get(json_object_get(now, "roles"), top[i]),
+				      json_object_get(now, "keys"),
+				      json_object_get(now, ROLES_NAMES) };
+		b[i] = (struct side){ json_object_get(json_object_get(next, "roles"), top[i]),
+				      json_object_get(next, "keys"),
+				      json_object_get(next, ROLES_NAMES) };
+		q = signers(top[i], &a[i], &b[i], out, e);
 	}
+	q = q < 0 ? q : strange_keys("root: key", a, b, TOP, out, e);
 	q = q < 0 ? q : renamed(now, next, out, e);
-	return q < 0 ? q : others("root", now, next, now ? known : first, out, e);
+	q = q < 0 ? q
+		  : others("root: role", json_object_get(now, "roles"),
+			   json_object_get(next, "roles"), top, out, e);
+	q = q < 0 ? q : others("root", now, next, now ? known : first, out, e);
+	return q < 0 ? q : unsaid("root", now, next, lines, out, e);
 }
 
 /* ---- targets ---- */
@@ -242,15 +312,35 @@ static int delegations(const json_t *now, const json_t *next, json_t *out, struc
 	return q;
 }
 
+/* As strange_keys(), over all delegations. */
+static int targets_keys(const json_t *now, const json_t *next, json_t *out, struct err *e)
+{
+	const json_t *old = json_object_get(json_object_get(now, "delegations"), "roles");
+	const json_t *new = json_object_get(json_object_get(next, "delegations"), "roles");
+	size_t n0 = json_array_size(old), n1 = json_array_size(new), n = n0 > n1 ? n0 : n1;
+	AUTO_FREE struct side *a = calloc(n + 1, sizeof(*a));
+	AUTO_FREE struct side *b = calloc(n + 1, sizeof(*b));
+
+	if (!a || !b)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	for (size_t i = 0; i <= n; i++) {
+		side_of(now, json_array_get(old, i), &a[i]);
+		side_of(next, json_array_get(new, i), &b[i]);
+	}
+	return strange_keys("targets: key", a, b, n + 1, out, e);
+}
+
 int words_targets(json_t *now, json_t *next, json_t *out, struct err *e)
 {
 	static const char *const known[] = { "version",     "expires", "_type",     "spec_version",
 					     "delegations", "targets", ROLES_NAMES, NULL };
 	static const char *const inner[] = { "keys", "roles", NULL };
 	static const char *const none[] = { NULL };
+	size_t lines = json_array_size(out) + 1;
 	int q = headline("targets", now, next, out, e);
 
 	q = q < 0 ? q : delegations(now, next, out, e);
+	q = q < 0 ? q : targets_keys(now, next, out, e);
 	q = q < 0 ? q : renamed(now, next, out, e);
 	q = q < 0 ? q
 		  : others("targets: delegations", json_object_get(now, "delegations"),
@@ -258,26 +348,27 @@ int words_targets(json_t *now, json_t *next, json_t *out, struct err *e)
 	q = q < 0 ? q
 		  : others("targets itself lists", json_object_get(now, "targets"),
 			   json_object_get(next, "targets"), none, out, e);
-	return q < 0 ? q : others("targets", now, next, known, out, e);
+	q = q < 0 ? q : others("targets", now, next, known, out, e);
+	return q < 0 ? q : unsaid("targets", now, next, lines, out, e);
 }
 
 /* ---- a channel's releases ---- */
 
 /* "stable/web_1.2.0.json" -> "web 1.2.0", if it looks like that. */
 static void release_label(const char *channel, const char *path, const json_t *entry,
-			  char out[VALUE_MAX])
+			  char out[LABEL_MAX])
 {
 	const json_t *custom = json_object_get(entry, "custom");
 	const char *image = json_string_value(json_object_get(custom, "image"));
 	const char *version = json_string_value(json_object_get(custom, "version"));
-	char want[VALUE_MAX];
+	char want[LABEL_MAX];
 
 	(void)snprintf(want, sizeof(want), "%s/%s_%s.json", channel, image ? image : "",
 		       version ? version : "");
 	if (strcmp(want, path) == 0)
-		(void)snprintf(out, VALUE_MAX, "%s: release %s", channel, version);
+		(void)snprintf(out, LABEL_MAX, "%s: release %s", channel, version);
 	else
-		(void)snprintf(out, VALUE_MAX, "%s: %.300s", channel, path);
+		(void)snprintf(out, LABEL_MAX, "%s: %s", channel, path);
 }
 
 static int entry_words(const char *label, json_t *now, json_t *next, json_t *out, struct err *e)
@@ -311,7 +402,7 @@ static int releases(const char *name, const json_t *from, json_t *to, bool gone,
 	json_object_foreach(to, path, v)
 	{
 		json_t *old = json_object_get(from, path);
-		char label[VALUE_MAX];
+		char label[LABEL_MAX];
 
 		release_label(name, path, v, label);
 		if (q < 0 || (gone && old))
@@ -327,9 +418,11 @@ int words_channel(const char *name, json_t *now, json_t *next, json_t *out, stru
 	static const char *const first[] = { "version", "expires",      "targets",
 					     "_type",   "spec_version", NULL };
 	json_t *a = json_object_get(now, "targets"), *b = json_object_get(next, "targets");
+	size_t lines = json_array_size(out) + 1;
 	int q = headline(name, now, next, out, e);
 
 	q = q < 0 ? q : releases(name, a, b, false, out, e);
 	q = q < 0 ? q : releases(name, b, a, true, out, e);
-	return q < 0 ? q : others(name, now, next, now ? known : first, out, e);
+	q = q < 0 ? q : others(name, now, next, now ? known : first, out, e);
+	return q < 0 ? q : unsaid(name, now, next, lines, out, e);
 }
