@@ -75,8 +75,11 @@ int image_feed_begin(struct image_feed *f, const struct image_source *src,
 
 static int fetch(struct image_feed *f, size_t n, struct err *e)
 {
-	int r = f->src->read(f->src->arg, f->packed, n, e);
+	int r;
 
+	if (f->lost)
+		return err_set(e, ERR_REFUSED, EBADMSG, "the blob was given up before");
+	r = f->src->read(f->src->arg, f->packed, n, e);
 	if (r < 0) {
 		f->lost = true;
 		return r;
@@ -135,6 +138,7 @@ static int source_read(struct image_feed *f, unsigned s, uint64_t off, uint8_t *
 		return err_set(e, ERR_HOST, -r, "read the base at byte %llu: %s",
 			       (unsigned long long)(a->offset + off), strerror(-r));
 	f->copied += n;
+	f->looked += n;
 	return 0;
 }
 

@@ -26,6 +26,7 @@ struct image_feed {
 	uint8_t *packed, *raw, *prefix;
 	size_t raw_cap, prefix_cap;
 	uint64_t fetched, copied; /* bytes, over all blobs */
+	uint64_t looked;          /* read from the sources, for prefixes too */
 
 	const struct image_source *src;
 	struct image_frames frames;

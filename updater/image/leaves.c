@@ -110,6 +110,7 @@ static int cuts_read(struct sys *sys, const struct verity_area *hash, uint64_t a
 		for (size_t i = 0; i < n; i += SHA256_BYTES)
 			memcpy(l->cut + IMAGE_LEAF_CUT * b++, p + i, IMAGE_LEAF_CUT);
 	}
+	(void)sys->ops->forget(sys, hash->fd, hash->offset + at, l->blocks * SHA256_BYTES);
 	return 0;
 }
 

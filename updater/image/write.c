@@ -11,8 +11,10 @@
 #include "base/sys.h"
 #include "updater/image/feed.h"
 #include "updater/image/plan.h"
+#include "updater/image/scan.h"
 
-#define DIRTY_MAX    ((uint64_t)32 << 20) /* written before it is synced and forgotten */
+#define CACHE_MAX    ((uint64_t)16 << 20) /* in the page cache before it is synced and forgotten */
+#define MIRRORS_MAX  16u
 #define GROUP_BLOCKS (IMAGE_GROUP / IMAGE_BLOCK)
 #define ALIGN        ((size_t)4096) /* suits direct I/O on every disk */
 
@@ -34,9 +36,10 @@ struct writer {
 	uint8_t *held;
 	uint64_t expected; /* bytes to be fetched by this plan and those before */
 	uint64_t right;    /* bytes of data in the slot that are proved */
-	uint64_t dirty,
-		forgot; /* bytes written since the last sync; data below `forgot` is clean */
-	bool opened;    /* the old superblock is gone */
+	uint64_t dirty;    /* bytes written since the last sync */
+	uint64_t looked;   /* feed.looked then */
+	uint64_t forgot;   /* data below is clean and forgotten */
+	bool opened;       /* the old superblock is gone */
 };
 
 static void writer_done(struct writer *w)
@@ -142,18 +145,27 @@ static int slot_open(struct writer *w, struct err *e)
 	return 0;
 }
 
-/* Keeps the page cache small: what was written becomes durable, then clean, then forgotten. */
+/*
+ * Keeps the page cache small: what was written becomes durable, then clean, then forgotten. The
+ * tree goes with its data, so that after a power cut the two tell the same.
+ */
 static int slot_flush(struct writer *w, uint64_t data_end, struct err *e)
 {
-	int r = area_sync(w->job->sys, &w->job->data, e);
+	const struct image_job *job = w->job;
+	int r = area_sync(job->sys, &job->data, e);
 
+	if (r >= 0 && job->hash.fd != job->data.fd)
+		r = area_sync(job->sys, &job->hash, e);
 	if (r < 0)
 		return r;
-	area_forget(w->job->sys, &w->job->data, w->forgot, data_end - w->forgot);
-	if (w->job->base_data.bytes)
-		area_forget(w->job->sys, &w->job->base_data, 0, w->job->base_data.bytes);
+	area_forget(job->sys, &job->data, w->forgot, data_end - w->forgot);
+	area_forget(job->sys, &job->hash, 0, image_hash_bytes(&w->x->id));
+	for (size_t i = 0; i < IMAGE_DELTA_SOURCES; i++)
+		if (w->feed.source[i].bytes)
+			area_forget(job->sys, &w->feed.source[i], 0, w->feed.source[i].bytes);
 	w->forgot = data_end;
 	w->dirty = 0;
+	w->looked = w->feed.looked;
 	return 0;
 }
 
@@ -178,104 +190,73 @@ static int leaf_write(struct writer *w, size_t g, struct err *e)
 			  w->leaf, sizeof(w->leaf), e);
 }
 
-/* 1: the slot's own leaf hash block of this group, now in w->leaf, leads to the root; 0: not. */
-static int leaf_trusted(struct writer *w, size_t g, struct err *e)
-{
-	static const uint8_t zero[IMAGE_BLOCK];
-	size_t n = group_blocks(w, g), used = n * SHA256_BYTES;
-	int r;
-
-	if (!has_leaves(w->x))
-		return 0;
-	r = area_read(w->job->sys, &w->job->hash, w->x->geometry.level[0].offset + g * IMAGE_BLOCK,
-		      w->leaf, sizeof(w->leaf), e);
-	if (r < 0)
-		return r;
-	return memcmp(w->leaf + used, zero, sizeof(w->leaf) - used) == 0 &&
-	       verity_proof_group(w->x->proof, g, w->leaf, n, NULL) == 0;
-}
-
 static uint8_t *held_of(const struct writer *w, size_t g, size_t i)
 {
 	return w->held + (g * GROUP_BLOCKS + i) * IMAGE_LEAF_CUT;
 }
 
-/* The slot's blocks hash to what is in w->leaf: none of them needs to be written twice. */
-static void group_note(struct writer *w, size_t g, size_t n)
+static int scan_progress(void *arg, uint64_t done, uint64_t total)
 {
-	for (size_t i = 0; i < n; i++)
-		memcpy(held_of(w, g, i), w->leaf + i * SHA256_BYTES, IMAGE_LEAF_CUT);
+	return tell(arg, IMAGE_SCAN, done, total, NULL);
 }
 
-/* Does the data in w->group match the trusted digests in w->leaf? Stops at the first that fails. */
-static bool group_matches(struct writer *w, size_t n)
+int image_write_scan(const struct image_job *job, struct image_scan **ret, struct err *e)
 {
-	uint8_t digest[SHA256_BYTES];
+	const struct image_scan_job scan = { .sys = job->sys,
+					     .data = job->data,
+					     .hash = job->hash,
+					     .index = job->index,
+					     .progress = scan_progress,
+					     .arg = (void *)(uintptr_t)job };
+	int r = areas_check(job, &job->index->id, e);
 
-	for (size_t i = 0; i < n; i++) {
-		verity_hash_block(w->hasher, w->group + i * IMAGE_BLOCK, IMAGE_BLOCK, digest);
-		w->stats->hashed += IMAGE_BLOCK;
-		if (memcmp(digest, w->leaf + i * SHA256_BYTES, sizeof(digest)) != 0)
-			return false;
-	}
-	return true;
+	return r < 0 ? r : image_scan(&scan, ret, e);
 }
 
-/*
- * 1: the slot holds this group. Its leaf hash block may have been lost in a power cut while its
- * data was not; then it is written here, so that nothing is fetched twice.
- */
-static int group_scan(struct writer *w, size_t g, struct err *e)
+/* A group whose data outlived its leaf hash block: so that nothing is fetched twice. */
+static int leaf_restore(struct writer *w, size_t g, struct err *e)
 {
 	size_t n = group_blocks(w, g);
-	int trusted, r;
+	int r = area_read(w->job->sys, &w->job->data, g * IMAGE_GROUP, w->group, n * IMAGE_BLOCK,
+			  e);
 
-	r = area_read(w->job->sys, &w->job->data, g * IMAGE_GROUP, w->group, n * IMAGE_BLOCK, e);
 	if (r < 0)
 		return r;
-	trusted = leaf_trusted(w, g, e);
-	if (trusted < 0)
-		return trusted;
-	if (trusted && group_matches(w, n))
-		return 1;
 	group_hash(w, n);
-	if (trusted || verity_proof_group(w->x->proof, g, w->leaf, n, NULL) < 0) {
-		group_note(w, g, n);
+	if (verity_proof_group(w->x->proof, g, w->leaf, n, NULL) < 0) { /* not any more */
+		w->kept[g] = IMAGE_HELD_NOT;
+		w->right -= n * IMAGE_BLOCK;
 		return 0;
 	}
-	if (!has_leaves(w->x))
-		return 1;
 	r = slot_open(w, e);
-	if (r < 0)
-		return r;
-	r = leaf_write(w, g, e);
-	return r < 0 ? r : 1;
+	return r < 0 ? r : leaf_write(w, g, e);
+}
+
+/* Goes on with what the slot was found to hold. */
+static int scan_take(struct writer *w, const struct image_scan *scan, struct err *e)
+{
+	size_t groups = (size_t)verity_groups(&w->x->super, &w->x->geometry);
+	int r = 0;
+
+	memcpy(w->kept, scan->kept, groups);
+	memcpy(w->held, scan->cut, groups * GROUP_BLOCKS * IMAGE_LEAF_CUT);
+	w->right = scan->right;
+	for (size_t g = 0; r >= 0 && g < groups; g++)
+		if (w->kept[g] == IMAGE_HELD_DATA)
+			r = leaf_restore(w, g, e);
+	w->stats->kept = w->right;
+	return r;
 }
 
 static int slot_scan(struct writer *w, struct err *e)
 {
-	uint64_t total = data_bytes(w->x), done = 0, forgot = 0;
-	size_t groups = (size_t)verity_groups(&w->x->super, &w->x->geometry);
+	AUTO_IMAGE_SCAN *scan = NULL;
+	int r = image_write_scan(w->job, &scan, e);
 
-	for (size_t g = 0; g < groups; g++) {
-		int r = group_scan(w, g, e);
-
-		if (r < 0)
-			return r;
-		w->kept[g] = (uint8_t)r;
-		done += group_blocks(w, g) * IMAGE_BLOCK;
-		if (r)
-			w->right += group_blocks(w, g) * IMAGE_BLOCK;
-		r = tell(w->job, IMAGE_SCAN, done, total, e);
-		if (r < 0)
-			return r;
-		if (done - forgot >= DIRTY_MAX || done == total) {
-			area_forget(w->job->sys, &w->job->data, forgot, done - forgot);
-			forgot = done;
-		}
-	}
-	w->stats->kept = w->right;
-	return 0;
+	if (r < 0)
+		return r;
+	w->stats->hashed += scan->hashed;
+	return scan_take(w, scan, e);
 }
 
 /* Before anything is changed: what the slot's own tree says it holds. */
@@ -350,7 +331,20 @@ static int group_store(struct writer *w, size_t g, struct err *e)
 		return r;
 	w->kept[g] = 1;
 	w->right += group_blocks(w, g) * IMAGE_BLOCK;
-	return w->dirty >= DIRTY_MAX ? slot_flush(w, (uint64_t)(g + 1) * IMAGE_GROUP, e) : 0;
+	if (w->dirty + w->feed.looked - w->looked < CACHE_MAX)
+		return 0;
+	return slot_flush(w, (uint64_t)(g + 1) * IMAGE_GROUP, e);
+}
+
+/*
+ * Is another way of no use? A server that is busy or gone will have the bytes later; one that says
+ * it has none, or gives others than were asked for, is like a blob that is wrong.
+ */
+static bool final_error(const struct writer *w, const struct err *e)
+{
+	if (e->kind == ERR_BUG || e->os == ENOMEM || e->os == ECANCELED)
+		return true;
+	return w->feed.lost && e->kind != ERR_REFUSED && e->kind != ERR_INPUT;
 }
 
 /*
@@ -367,7 +361,7 @@ static int group_do(struct writer *w, size_t g, bool last, struct err *e)
 		group_hash(w, n);
 		r = verity_proof_group(w->x->proof, g, w->leaf, n, &mine);
 	}
-	if (r < 0 && !last && !w->feed.lost && mine.kind != ERR_BUG && r != -ENOMEM) {
+	if (r < 0 && !last && !final_error(w, &mine)) {
 		w->stats->again++;
 		return 0;
 	}
@@ -411,17 +405,26 @@ static int groups_do(struct writer *w, bool last, struct err *e)
 static int pass_do(struct writer *w, const struct image_choice *c, const struct image_source *src,
 		   bool last, struct err *e)
 {
+	const struct image_job *job = w->job;
+	struct err mine = ERR_INIT;
 	int r;
 
 	image_plan_free(TAKE(w->plan));
 	r = image_plan_make(c, &w->plan, e);
+	if (r >= 0 && job->allow)
+		r = job->allow(job->arg, w->plan, w->feed.fetched, e);
 	if (r < 0)
 		return r;
 	w->piece = 0;
 	w->forgot = 0;
 	w->expected = w->feed.fetched + w->plan->fetch_bytes;
-	r = image_feed_begin(&w->feed, src, &w->plan->frames, w->plan->runs, w->plan->n_runs, e);
-	return r < 0 ? r : groups_do(w, last, e);
+	r = image_feed_begin(&w->feed, src, &w->plan->frames, w->plan->runs, w->plan->n_runs,
+			     &mine);
+	if (r < 0 && !last && !final_error(w, &mine))
+		return 0;
+	if (r < 0)
+		return err_set(e, mine.kind, mine.os, "%s", mine.text);
+	return groups_do(w, last, e);
 }
 
 static bool slot_missing(const struct writer *w)
@@ -445,32 +448,62 @@ static struct image_leaves *base_load(const struct writer *w)
 	return l;
 }
 
-static int slot_fill(struct writer *w, struct err *e)
+/* With blocks of any base and frames of the full blob. */
+static int fill_any(struct writer *w, struct err *e)
+{
+	AUTO_IMAGE_LEAVES *base = base_load(w);
+	struct image_choice c = { .index = w->x, .kept = w->kept, .base = base };
+
+	return base ? pass_do(w, &c, w->job->full, false, e) : 0;
+}
+
+/* With frames of the full blob alone, from one mirror after the other. */
+static int fill_full(struct writer *w, struct err *e)
 {
 	const struct image_job *job = w->job;
-	const bool full = job->full && w->x->table;
-	AUTO_IMAGE_LEAVES *base = NULL;
-	struct image_choice c = { .index = w->x, .kept = w->kept };
+	const struct image_choice c = { .index = w->x, .kept = w->kept };
 	int r = 0;
 
-	if (job->delta && slot_missing(w)) {
-		c.delta = job->delta;
-		r = pass_do(w, &c, job->patch, !full, e);
-		c.delta = NULL;
-	} else if (!full && slot_missing(w)) {
-		return err_set(e, ERR_BUG, EINVAL, "neither a delta nor the full image to write");
-	}
-	base = r >= 0 && full && slot_missing(w) ? base_load(w) : NULL;
-	if (base) {
-		c.base = base;
-		r = pass_do(w, &c, job->full, false, e);
-		c.base = NULL;
-	}
-	if (r >= 0 && slot_missing(w))
+	for (unsigned i = 0; slot_missing(w) && i < MIRRORS_MAX; i++) {
 		r = pass_do(w, &c, job->full, true, e);
-	if (r < 0)
-		return r;
-	r = tell(job, IMAGE_WRITE, w->right, data_bytes(w->x), e);
+		if (r != -EBADMSG || !job->elsewhere || job->elsewhere(job->arg) <= 0)
+			return r;
+		w->stats->again++;
+		w->stats->bad_group = UINT64_MAX;
+	}
+	return r;
+}
+
+static bool has_full(const struct writer *w)
+{
+	return w->job->full && w->x->table;
+}
+
+static int slot_make_all(struct writer *w, struct err *e)
+{
+	const struct image_job *job = w->job;
+	struct image_choice c = { .index = w->x, .kept = w->kept, .delta = job->delta };
+	int r = 0;
+
+	if (job->delta && slot_missing(w))
+		r = pass_do(w, &c, job->patch, !has_full(w) && !job->more, e);
+	if (r >= 0 && slot_missing(w) && !has_full(w) && job->more)
+		r = job->more(job->arg, &w->x, e);
+	if (r >= 0 && slot_missing(w) && !has_full(w))
+		return err_set(e, ERR_BUG, EINVAL, "neither a delta nor the full image to write");
+	if (r >= 0 && slot_missing(w))
+		r = fill_any(w, e);
+	if (r >= 0 && slot_missing(w))
+		r = fill_full(w, e);
+	return r;
+}
+
+static int slot_fill(struct writer *w, struct err *e)
+{
+	int r = slot_make_all(w, e);
+
+	if (r >= 0)
+		r = tell(w->job, IMAGE_WRITE, w->right, data_bytes(w->x), e);
 	/* what was there before may be only in the cache */
 	return r < 0 ? r : slot_flush(w, data_bytes(w->x), e);
 }
@@ -557,14 +590,14 @@ static int slot_write(const struct image_job *job, bool resume, struct image_sta
 
 	if (r < 0)
 		return r;
-	if (resume) {
+	if (resume)
 		r = slot_scan(&w, e);
-		if (r < 0)
-			return r;
-	} else {
+	else if (job->scan)
+		r = scan_take(&w, job->scan, e);
+	else
 		held_load(&w);
-	}
-	r = slot_fill(&w, e);
+	if (r >= 0)
+		r = slot_fill(&w, e);
 	return r < 0 ? r : tree_finish(&w, e);
 }
 
@@ -630,7 +663,7 @@ static int prove_progress(void *arg, uint64_t done, uint64_t total)
 	struct reading *rd = arg;
 
 	rd->done = done;
-	if (done - rd->forgot >= DIRTY_MAX) {
+	if (done - rd->forgot >= CACHE_MAX) {
 		area_forget(rd->job->sys, &rd->job->data, rd->forgot, done - rd->forgot);
 		rd->forgot = done;
 	}

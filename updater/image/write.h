@@ -8,6 +8,8 @@
 #include "base/err.h"
 #include "updater/image/delta.h"
 #include "updater/image/index.h"
+#include "updater/image/plan.h"
+#include "updater/image/scan.h"
 #include "updater/image/source.h"
 #include "verity/image.h"
 
@@ -39,11 +41,30 @@ struct image_job {
 	 * proved, and what is rotten is fetched instead.
 	 */
 	struct verity_area base_data, base_hash;
-	bool resume;      /* hash the slot first and keep the groups that are right */
+	bool resume; /* hash the slot first and keep the groups that are right */
+	/* of image_write_scan(), when that was done just now; then `resume` is not needed */
+	const struct image_scan *scan;
+	/*
+	 * The delta did not make everything: the same index with its table (and leaves), which
+	 * outlives the call. Without it, and without a table in `index`, the delta must do.
+	 */
+	int (*more)(void *arg, const struct image_index **ret, struct err *e);
+	/* What is about to be fetched, after `fetched` bytes before it; negative ends it there. */
+	int (*allow)(void *arg, const struct image_plan *plan, uint64_t fetched, struct err *e);
+	/* The full blob's bytes were wrong. Positive: it comes from elsewhere now, try once more.
+	 */
+	int (*elsewhere)(void *arg);
 	unsigned threads; /* for reading back, as in struct verity_work; the simulator needs 1 */
-	image_progress_fn progress; /* may be NULL */
+	image_progress_fn progress; /* may be NULL, as the three above */
 	void *arg;
 };
+
+/*
+ * What the slot of the job holds of its image already, progress as IMAGE_SCAN. Changes nothing.
+ * ERR_INPUT -ENOSPC as image_write().
+ */
+int image_write_scan(const struct image_job *job, struct image_scan **ret, struct err *e)
+	__attribute__((warn_unused_result));
 
 /* Bytes; on failure what was done until then. */
 struct image_stats {
@@ -68,8 +89,10 @@ struct image_stats {
  *
  * Groups are made with the delta first; those that come out wrong, and all when there is none, with
  * blocks of any base and frames of the full blob; those that still come out wrong with the full
- * blob alone. Blocks that the slot holds already, as its old tree says, are not written; where the
- * old tree was wrong about that, reading back tells and they are written after all.
+ * blob alone, from one mirror after the other. A blob that a server does not have counts as wrong;
+ * one that cannot be reached ends it (ERR_RETRY). Blocks that the slot holds already, as its old
+ * tree says, are not written; where the old tree was wrong about that, reading back tells and they
+ * are written after all.
  *
  * ERR_INPUT -ENOSPC: an area is too small (nothing was written). ERR_REFUSED -EBADMSG: the sources'
  * bytes are not the image (names group and offset; the slot holds only proved groups). ERR_HOST:
