@@ -78,6 +78,10 @@ struct esp_source {
 int esp_write_temp(struct sys *sys, int esp, const char *file, const struct esp_source *src,
 		   struct err *e) __attribute__((warn_unused_result));
 
+/* Opens an entry's own file (boot_entry_name.file of a UKI) for reading; the caller closes it. */
+int esp_open_file(struct sys *sys, int esp, const char *file, struct err *e)
+	__attribute__((warn_unused_result));
+
 /* Opens the temporary file for checks in between (uki_read_fd, sb_check); the caller closes it. */
 int esp_open_temp(struct sys *sys, int esp, const char *file, struct err *e)
 	__attribute__((warn_unused_result));

@@ -263,6 +263,13 @@ int esp_open_temp(struct sys *sys, int esp, const char *file, struct err *e)
 	return r < 0 ? r : open_in(sys, esp, tmp, &dir, e);
 }
 
+int esp_open_file(struct sys *sys, int esp, const char *file, struct err *e)
+{
+	AUTO_SYS_FD dir = { sys, -1 };
+
+	return open_in(sys, esp, file, &dir, e);
+}
+
 int esp_publish(struct sys *sys, int esp, const char *file, struct err *e)
 {
 	AUTO_SYS_FD dir = { sys, -1 }, f = { sys, -1 };

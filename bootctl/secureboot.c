@@ -316,6 +316,7 @@ static int is_forbidden(const struct signature *s, const uint8_t *dbx, size_t db
 struct dbs {
 	const uint8_t *db, *dbx;
 	size_t db_n, dbx_n;
+	bool signer_only; /* the image's own digest is not known yet */
 };
 
 static int refuse(struct sb_verdict *v, const char *why)
@@ -353,7 +354,7 @@ static int judge_signature(const struct pe *pe, const struct pe_cert *cert, cons
 	}
 	p7 = s.p7;
 	signer_name(p7, now.signer, sizeof(now.signer));
-	if (memcmp(s.digest, hash, SHA256_BYTES) != 0) {
+	if (!d->signer_only && memcmp(s.digest, hash, SHA256_BYTES) != 0) {
 		(void)refuse(&now, "but was changed after that");
 	} else {
 		r = is_forbidden(&s, d->dbx, d->dbx_n, e);
@@ -377,33 +378,51 @@ static int judge_signature(const struct pe *pe, const struct pe_cert *cert, cons
 	return 0;
 }
 
-int sb_judge(const struct pe *pe, const uint8_t *db, size_t db_n, const uint8_t *dbx, size_t dbx_n,
-	     struct sb_verdict *ret, struct err *e)
+/* Not by the signatures: by the image's own hash. */
+static int judge_hash(const struct pe *pe, const struct dbs *d, uint8_t hash[SHA256_BYTES],
+		      struct err *e)
 {
-	const struct dbs d = { db, dbx ? dbx : (const uint8_t *)"", db_n, dbx_n };
+	int r = d->signer_only ? 0 : pe_hash(pe, hash, e);
+
+	if (r < 0 || d->signer_only)
+		return r;
+	return hash_in(d->dbx, d->dbx_n, SB_SIG_SHA256, hash, e);
+}
+
+static int is_hash(void *arg, const struct sb_sig *sig)
+{
+	(void)arg;
+	return sig->kind == SB_SIG_SHA256;
+}
+
+static int judge(const struct pe *pe, const struct dbs *by, struct sb_verdict *ret, struct err *e)
+{
+	const struct dbs d = *by;
 	struct sb_verdict v = { .accepted = false };
 	struct pe_cert certs[PE_CERTS_MAX];
-	uint8_t hash[SHA256_BYTES];
+	uint8_t hash[SHA256_BYTES] = { 0 };
 	size_t n = 0;
-	int r = pe_hash(pe, hash, e);
+	int r = judge_hash(pe, &d, hash, e);
 
-	if (r >= 0)
-		r = pe_certs(pe, certs, &n, e);
-	if (r >= 0)
-		r = hash_in(d.dbx, d.dbx_n, SB_SIG_SHA256, hash, e);
-	if (r < 0)
-		return r;
 	if (r > 0) {
 		(void)refuse(&v, "is forbidden by its hash in this firmware's dbx");
 		*ret = v;
 		return 0;
 	}
-	r = 0;
+	if (r == 0)
+		r = pe_certs(pe, certs, &n, e);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = judge_signature(pe, &certs[i], &d, hash, &v, e);
 	if (r < 0)
 		return r;
-	if (r == 0 && !v.accepted) {
+	if (r == 0 && !v.accepted && d.signer_only) {
+		r = sb_siglist_walk(d.db, d.db_n, is_hash, NULL, e);
+		if (r < 0)
+			return r;
+		v.accepted = r > 0; /* it may be this image's */
+		if (r == 0 && n == 0)
+			(void)refuse(&v, "is not signed, and this firmware enforces Secure Boot");
+	} else if (r == 0 && !v.accepted) {
 		r = hash_in(d.db, d.db_n, SB_SIG_SHA256, hash, e);
 		if (r < 0)
 			return r;
@@ -416,6 +435,14 @@ int sb_judge(const struct pe *pe, const uint8_t *db, size_t db_n, const uint8_t 
 	}
 	*ret = v;
 	return 0;
+}
+
+int sb_judge(const struct pe *pe, const uint8_t *db, size_t db_n, const uint8_t *dbx, size_t dbx_n,
+	     struct sb_verdict *ret, struct err *e)
+{
+	const struct dbs d = { db, dbx ? dbx : (const uint8_t *)"", db_n, dbx_n, false };
+
+	return judge(pe, &d, ret, e);
 }
 
 /* One flag byte of the firmware; absent is 0. */
@@ -454,13 +481,14 @@ static int read_db(struct sys *sys, int efivars, const char *name, uint8_t **ret
 	return r == -ENOENT ? 0 : r;
 }
 
-int sb_check(struct sys *sys, int efivars, int fd, struct sb_verdict *ret, struct err *e)
+static int check(struct sys *sys, int efivars, int fd, bool signer_only, struct sb_verdict *ret,
+		 struct err *e)
 {
 	AUTO_FREE uint8_t *db = NULL, *dbx = NULL;
 	AUTO_FREE struct pe *pe = malloc(sizeof(*pe));
+	struct dbs d = { .dbx = (const uint8_t *)"", .signer_only = signer_only };
 	struct sb_verdict v = { .accepted = true };
 	struct sb_state s;
-	size_t db_n = 0, dbx_n = 0;
 	int r = sb_state_read(sys, efivars, &s, e);
 
 	if (r < 0)
@@ -475,12 +503,24 @@ int sb_check(struct sys *sys, int efivars, int fd, struct sb_verdict *ret, struc
 		*ret = v;
 		return 0;
 	}
-	r = read_db(sys, efivars, "db-" EFI_DB_GUID, &db, &db_n, e);
+	r = read_db(sys, efivars, "db-" EFI_DB_GUID, &db, &d.db_n, e);
 	if (r >= 0)
-		r = read_db(sys, efivars, "dbx-" EFI_DB_GUID, &dbx, &dbx_n, e);
+		r = read_db(sys, efivars, "dbx-" EFI_DB_GUID, &dbx, &d.dbx_n, e);
 	if (r >= 0)
 		r = pe_open(sys, fd, pe, e);
 	if (r < 0)
 		return r;
-	return sb_judge(pe, db, db_n, dbx, dbx_n, ret, e);
+	d.db = db;
+	d.dbx = dbx ? dbx : d.dbx;
+	return judge(pe, &d, ret, e);
+}
+
+int sb_check(struct sys *sys, int efivars, int fd, struct sb_verdict *ret, struct err *e)
+{
+	return check(sys, efivars, fd, false, ret, e);
+}
+
+int sb_check_signer(struct sys *sys, int efivars, int fd, struct sb_verdict *ret, struct err *e)
+{
+	return check(sys, efivars, fd, true, ret, e);
 }

@@ -66,4 +66,11 @@ int sb_judge(const struct pe *pe, const uint8_t *db, size_t db_n, const uint8_t 
 int sb_check(struct sys *sys, int efivars, int fd, struct sb_verdict *ret, struct err *e)
 	__attribute__((warn_unused_result));
 
+/*
+ * As far as it can be told before the image is all there: fd holds its headers and its certificate
+ * table. Not accepted: whatever the rest is, it would be refused. Accepted: sb_check() decides.
+ */
+int sb_check_signer(struct sys *sys, int efivars, int fd, struct sb_verdict *ret, struct err *e)
+	__attribute__((warn_unused_result));
+
 #endif

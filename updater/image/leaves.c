@@ -114,18 +114,37 @@ static int cuts_read(struct sys *sys, const struct verity_area *hash, uint64_t a
 	return 0;
 }
 
+static int tree_find(struct sys *sys, const struct verity_area *hash, const struct image_id *like,
+		     struct verity_super *s, struct verity_geometry *g, struct err *e)
+{
+	int r = verity_super_read(sys, hash, s, e);
+
+	if (r >= 0)
+		r = verity_geometry(s, g, e);
+	if (r < 0 || !alike(s, like) || g->levels == 0 || g->bytes > hash->bytes)
+		return err_set(e, ERR_HOST, ENODATA, "the slot has no tree that compares");
+	return 0;
+}
+
+bool image_leaves_compare(struct sys *sys, const struct verity_area *hash,
+			  const struct image_id *like)
+{
+	struct verity_geometry g = { .levels = 0 };
+	struct verity_super s;
+
+	return tree_find(sys, hash, like, &s, &g, NULL) == 0;
+}
+
 int image_leaves_read(struct sys *sys, const struct verity_area *hash, const struct image_id *like,
 		      struct image_leaves **ret, struct err *e)
 {
 	AUTO_IMAGE_LEAVES *l = NULL;
 	struct verity_super s;
 	struct verity_geometry g = { .levels = 0 };
-	int r = verity_super_read(sys, hash, &s, e);
+	int r = tree_find(sys, hash, like, &s, &g, e);
 
-	if (r >= 0)
-		r = verity_geometry(&s, &g, e);
-	if (r < 0 || !alike(&s, like) || g.levels == 0 || g.bytes > hash->bytes)
-		return err_set(e, ERR_HOST, ENODATA, "the slot has no tree that compares");
+	if (r < 0)
+		return r;
 	l = leaves_alloc(s.data_blocks);
 	if (!l)
 		return err_set(e, ERR_HOST, ENOMEM, "leaf hashes");

@@ -2,6 +2,7 @@
 #ifndef UPDATER_IMAGE_LEAVES_H
 #define UPDATER_IMAGE_LEAVES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,10 @@ static inline void image_leaves_freep(struct image_leaves **l)
  */
 int image_leaves_read(struct sys *sys, const struct verity_area *hash, const struct image_id *like,
 		      struct image_leaves **ret, struct err *e) __attribute__((warn_unused_result));
+
+/* True if image_leaves_read() would find leaf hashes there, as far as the superblock tells. */
+bool image_leaves_compare(struct sys *sys, const struct verity_area *hash,
+			  const struct image_id *like);
 
 /* From cut hashes in memory, which are copied; blocks 1 or more. Pure. */
 int image_leaves_new(const uint8_t *cut, uint64_t blocks, struct image_leaves **ret, struct err *e)
