@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/spawn.h"
-#include "tests/image_make.h"
+#include "tests/delta_make.h"
 #include "tests/sim/sys_sim.h"
 #include "tests/test.h"
 #include "tests/uki_make.h"
@@ -26,12 +26,14 @@ struct rel {
 	struct made usr;
 	struct buf uki, uki_packed;
 	int uki_fd, index_fd;
+	int usr_delta_fd, uki_delta_fd; /* 0: none */
 	struct release_manifest m;
 	char file[64]; /* blessed name of its entry */
 };
 
-/* For a release of that version and root hash. */
-static inline void make_uki(struct rel *r, const char *version, const uint8_t root[32])
+/* A UKI whose kernel is `kernel`; NULL: 30000 bytes of its own. */
+static inline void make_uki_of(struct rel *r, const char *version, const uint8_t root[32],
+			       const uint8_t *kernel, size_t n)
 {
 	struct err e = ERR_INIT;
 	uint64_t packed = 0;
@@ -41,7 +43,9 @@ static inline void make_uki(struct rel *r, const char *version, const uint8_t ro
 					.put = buf_put,
 					.put_arg = &r->uki_packed };
 
-	uki_make(&r->uki, IMAGE, version, root, 30000);
+	uki_make(&r->uki, IMAGE, version, root, kernel ? n : 30000);
+	if (kernel) /* .linux is the last section */
+		memcpy(r->uki.p + r->uki.n - ((n + 511) & ~(size_t)511), kernel, n);
 	job.fd = mem_file(0);
 	job.bytes = r->uki.n;
 	CHECK(sys_write_full(sys_linux(), job.fd, r->uki.p, r->uki.n, 0) == 0, "write");
@@ -55,14 +59,15 @@ static inline void make_uki(struct rel *r, const char *version, const uint8_t ro
 	r->m.blob[2].bytes = packed;
 }
 
-static inline void make_release(struct rel *r, const char *version, size_t blocks)
+/* For a release of that version and root hash. */
+static inline void make_uki(struct rel *r, const char *version, const uint8_t root[32])
 {
-	memset(r, 0, sizeof(*r));
-	made_new(&r->usr, blocks);
-	while (r->usr.id.salt_n > sizeof(r->m.salt)) { /* more than a manifest holds */
-		made_done(&r->usr);
-		made_new(&r->usr, blocks);
-	}
+	make_uki_of(r, version, root, NULL, 0);
+}
+
+/* The manifest and the UKI for r->usr. */
+static inline void rel_finish(struct rel *r, const char *version, const uint8_t *kernel, size_t n)
+{
 	r->index_fd = mem_file(0);
 	CHECK(sys_write_full(sys_linux(), r->index_fd, r->usr.index.p, r->usr.index.n, 0) == 0,
 	      "write");
@@ -81,7 +86,101 @@ static inline void make_release(struct rel *r, const char *version, size_t block
 	r->m.blob[1].role = RELEASE_USR_INDEX;
 	r->m.blob[1].bytes = r->usr.index.n;
 	r->m.n_blob = 3;
-	make_uki(r, version, r->m.root);
+	make_uki_of(r, version, r->m.root, kernel, n);
+}
+
+static inline void make_release(struct rel *r, const char *version, size_t blocks)
+{
+	memset(r, 0, sizeof(*r));
+	made_new(&r->usr, blocks);
+	while (r->usr.id.salt_n > sizeof(r->m.salt)) { /* more than a manifest holds */
+		made_done(&r->usr);
+		made_new(&r->usr, blocks);
+	}
+	rel_finish(r, version, NULL, 0);
+}
+
+static inline void rel_add_delta(struct rel *r, enum release_blob_role role,
+				 const uint8_t base[SHA256_BYTES], const struct buf *b)
+{
+	struct release_blob *to = &r->m.blob[r->m.n_blob++];
+
+	to->role = role;
+	to->bytes = b->n;
+	memcpy(to->base, base, SHA256_BYTES);
+	*(role == RELEASE_USR_DELTA ? &r->usr_delta_fd : &r->uki_delta_fd) = made_fd(b->p, b->n);
+}
+
+/* r comes with deltas from `from`; that of the UKI may take bytes from r's own /usr. */
+static inline void rel_deltas(struct rel *r, const struct rel *from)
+{
+	AUTO_BUF usr = BUF_INIT;
+	AUTO_BUF uki = BUF_INIT;
+	struct image_diff_stats st;
+	struct image_delta_want want;
+	struct err e = ERR_INIT;
+	struct image_diff_job job = {
+		.sys = sys_linux(),
+		.unit = 1,
+		.target = { made_fd(r->uki.p, r->uki.n), { .bytes = r->uki.n } },
+		.sources = 2,
+		.source = { { made_fd(from->uki.p, from->uki.n), { .bytes = from->uki.n } },
+			    { made_fd(r->usr.data, r->usr.n), made_whole(&r->usr) } },
+		.level = 1,
+		.threads = 1,
+		.put = buf_put,
+		.put_arg = &uki
+	};
+
+	memcpy(job.target.whole.id, r->m.uki_sha256, SHA256_BYTES);
+	memcpy(job.source[0].whole.id, from->m.uki_sha256, SHA256_BYTES);
+	CHECK(image_diff(&job, &st, &e) == 0, "%s", e.text);
+	made_delta(&from->usr, &r->usr, 1, &usr, &st, &want);
+	rel_add_delta(r, RELEASE_USR_DELTA, from->m.root, &usr);
+	rel_add_delta(r, RELEASE_UKI_DELTA, from->m.uki_sha256, &uki);
+	(void)close(job.target.fd);
+	(void)close(job.source[0].fd);
+	(void)close(job.source[1].fd);
+}
+
+/*
+ * A later release of `from`, of as many blocks, with deltas from it. kernel: that many bytes of its
+ * /usr are its kernel, and new in it; 0: the kernel of `from`.
+ */
+static inline void make_next(struct rel *r, const struct rel *from, const char *version,
+			     size_t kernel)
+{
+	memset(r, 0, sizeof(*r));
+	made_copy(&r->usr, &from->usr);
+	for (unsigned k = 0; k < 20; k++)
+		block_patch(r->usr.data + image_rnd(r->usr.n / IMAGE_BLOCK) * IMAGE_BLOCK);
+	image_noise(r->usr.data + IMAGE_BLOCK, kernel & ~(size_t)7);
+	made_again(&r->usr);
+	if (kernel)
+		rel_finish(r, version, r->usr.data + IMAGE_BLOCK, kernel);
+	else /* that of `from`: 30000 bytes, rounded up to 512 */
+		rel_finish(r, version, (uint8_t *)from->uki.p + from->uki.n - 30208, 30000);
+	rel_deltas(r, from);
+}
+
+/* The file with that blob. */
+static inline int rel_blob(const struct rel *r, const struct release_blob *b)
+{
+	switch (b->role) {
+	case RELEASE_USR_FULL:
+		return r->usr.full_fd;
+	case RELEASE_UKI_FULL:
+		return r->uki_fd;
+	case RELEASE_USR_INDEX:
+		return r->index_fd;
+	case RELEASE_USR_DELTA:
+		return r->usr_delta_fd;
+	case RELEASE_UKI_DELTA:
+		return r->uki_delta_fd;
+	case RELEASE_SBOM:
+		break;
+	}
+	abort();
 }
 
 static inline void done_release(struct rel *r)
@@ -91,6 +190,10 @@ static inline void done_release(struct rel *r)
 	buf_done(&r->uki_packed);
 	(void)close(r->uki_fd);
 	(void)close(r->index_fd);
+	if (r->usr_delta_fd)
+		(void)close(r->usr_delta_fd);
+	if (r->uki_delta_fd)
+		(void)close(r->uki_delta_fd);
 }
 
 static inline struct config conf_of(void)
@@ -133,15 +236,21 @@ static inline void make_disk(struct sim *sim)
 		path, NULL,
 	};
 	/* clang-format on */
-	static uint8_t bytes[3 << 20];
+	static uint8_t bytes[3 << 20]; /* made once: the tool sleeps a second */
+	static bool made;
 	struct err e = ERR_INIT;
-	int fd = mkstemp(path);
+	int fd = made ? -1 : mkstemp(path);
 
+	if (made) {
+		sim_file(sim, DISK, bytes, sizeof(bytes));
+		return;
+	}
 	CHECK(fd >= 0 && ftruncate(fd, sizeof(bytes)) == 0, "temporary file");
 	CHECK(spawn_check(argv, &e) == 0, "%s", e.text);
 	CHECK(pread(fd, bytes, sizeof(bytes), 0) == (ssize_t)sizeof(bytes), "read back");
 	(void)close(fd);
 	(void)unlink(path);
+	made = true;
 	sim_file(sim, DISK, bytes, sizeof(bytes));
 }
 

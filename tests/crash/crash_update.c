@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A whole update, staged and applied, with the power cut at every change that reaches storage, and
- * every world (or a seeded sample) the machine could wake up with. In each: what firmware sees
+ * every world (or a seeded sample) the machine could wake up with: from the full image and with a
+ * full UKI, and by deltas, the kernel taken from the new /usr. In each: what firmware sees
  * obeys I1 and I2 of docs/design.md, and the next start of the agent, without help, obeys I3 and
  * I4.
  */
@@ -22,7 +23,8 @@ struct lab {
 	uint8_t *slot_a; /* bytes of the running slot's two partitions */
 	uint64_t a_off, a_n;
 	struct file_source source;
-	uint64_t uki_given;
+	uint64_t uki_given, full_given;
+	bool delta;
 	unsigned cuts, worlds, recovered, twice;
 	uint64_t seed;
 };
@@ -39,14 +41,9 @@ static int give_blob(void *arg, const struct release_blob *b, struct image_sourc
 	lab->source = (struct file_source){ .bytes = b->bytes,
 					    .dies_at = UINT64_MAX,
 					    .flip_at = UINT64_MAX };
-	if (b->role == RELEASE_USR_FULL) {
-		lab->source.fd = r->usr.full_fd;
-	} else if (b->role == RELEASE_UKI_FULL) {
-		lab->source.fd = r->uki_fd;
-		lab->uki_given++;
-	} else {
-		lab->source.fd = r->index_fd;
-	}
+	lab->source.fd = rel_blob(r, b);
+	lab->uki_given += b->role == RELEASE_UKI_FULL || b->role == RELEASE_UKI_DELTA;
+	lab->full_given += b->role == RELEASE_USR_FULL;
 	*ret = (struct image_source){ .begin = file_source_begin,
 				      .read = file_source_read,
 				      .arg = &lab->source,
@@ -306,7 +303,9 @@ static void check_world(void *arg, struct sim *w, enum sim_view view)
 static void on_cut(struct sim *sim, void *arg)
 {
 	struct lab *lab = arg;
-	const struct sim_plan plan = { .seed = lab->seed, .all_up_to = 8, .max = 80 };
+	const struct sim_plan plan = { .seed = lab->seed,
+				       .all_up_to = 8,
+				       .max = lab->delta ? 30 : 80 };
 	const struct file_source under_way = lab->source;
 
 	lab->cuts++;
@@ -316,12 +315,18 @@ static void on_cut(struct sim *sim, void *arg)
 }
 
 /* From an empty disk to 1.1.0, on an ESP of that trait. */
-static void whole_life(struct lab *lab, enum sim_trait esp)
+static void whole_life(struct lab *lab, enum sim_trait esp, bool delta)
 {
 	struct err e = ERR_INIT;
 	struct sim sim;
 
 	lab->cuts = lab->worlds = lab->recovered = lab->twice = 0;
+	lab->delta = delta;
+	make_release(&lab->old, "1.0.0", delta ? 200 : 150);
+	if (delta)
+		make_next(&lab->new, &lab->old, "1.1.0", 340000);
+	else
+		make_release(&lab->new, "1.1.0", 260);
 	sim_init(&sim);
 	make_disk(&sim);
 	sim_dir(&sim, LINUX, esp);
@@ -333,6 +338,7 @@ static void whole_life(struct lab *lab, enum sim_trait esp)
 	CHECK(sim_volatile(&sim) == 0, "installed, and something is in the air");
 	remember_slot_a(&sim, lab);
 
+	lab->full_given = 0;
 	sim_rearm(&sim);
 	sim.on_crash = on_cut;
 	sim.on_crash_arg = lab;
@@ -340,12 +346,15 @@ static void whole_life(struct lab *lab, enum sim_trait esp)
 	CHECK(update(sim_sys(&sim), lab, &lab->old, "boot1", &lab->new, NULL, &e) == 0,
 	      "update: %s", e.text);
 	check_updated(&sim, lab);
-	printf("%s: %u cuts, %u states of storage checked, %u recovered, %u after a second cut\n",
-	       esp == SIM_FAT ? "FAT" : "strict FAT", lab->cuts, lab->worlds, lab->recovered,
-	       lab->twice);
+	CHECK(!delta || lab->full_given == 0, "the full image was asked for");
+	printf("%s%s: %u cuts, %u states of storage checked, %u recovered, %u after a second cut\n",
+	       esp == SIM_FAT ? "FAT" : "strict FAT", delta ? ", by delta" : "", lab->cuts,
+	       lab->worlds, lab->recovered, lab->twice);
 	CHECK(lab->cuts > 30 && lab->recovered > lab->cuts, "too little was tried");
 	sim_done(&sim);
 	free(lab->slot_a);
+	done_release(&lab->old);
+	done_release(&lab->new);
 }
 
 int main(void)
@@ -355,11 +364,8 @@ int main(void)
 
 	image_rnd_seed();
 	lab.seed = seed ? strtoull(seed, NULL, 0) : 1;
-	make_release(&lab.old, "1.0.0", 150);
-	make_release(&lab.new, "1.1.0", 260);
-	whole_life(&lab, SIM_FAT);
-	whole_life(&lab, SIM_FAT_STRICT);
-	done_release(&lab.old);
-	done_release(&lab.new);
+	whole_life(&lab, SIM_FAT, false);
+	whole_life(&lab, SIM_FAT, true);
+	whole_life(&lab, SIM_FAT_STRICT, true);
 	return 0;
 }

@@ -13,6 +13,9 @@ struct crooked {
 	uint64_t dies_at;            /* of the /usr blob; UINT64_MAX: never */
 	const struct rel *uki_of;    /* its UKI is given instead; NULL: the right one */
 	int cancel_phase, cancel_in; /* -1: never; after so many calls */
+	int flip, gone;              /* role of a blob with a wrong byte, or that is not there */
+	uint64_t flip_at;
+	unsigned mirrors; /* more that have it right */
 };
 
 struct lab {
@@ -21,30 +24,34 @@ struct lab {
 	struct file_source source;
 	struct crooked bad;
 	unsigned ukis; /* blobs asked for */
+	unsigned asked[RELEASE_SBOM + 1];
+	unsigned notes;
 	struct host *h;
 	struct act a;
 };
 
 static struct rel one, two, three, large, only_uki;
+static struct rel next, next_kernel; /* of `one`, with deltas */
 
 static int give(void *arg, const struct release_blob *b, struct image_source *ret, struct err *e)
 {
 	struct lab *lab = arg;
 	const struct rel *r = lab->now;
 
-	(void)e;
-	lab->source = (struct file_source){ .bytes = b->bytes,
+	lab->asked[b->role]++;
+	if ((int)b->role == lab->bad.gone)
+		return err_set(e, ERR_REFUSED, ENOENT, "the server does not have it");
+	lab->source = (struct file_source){ .fd = rel_blob(r, b),
+					    .bytes = b->bytes,
 					    .dies_at = UINT64_MAX,
 					    .flip_at = UINT64_MAX };
-	if (b->role == RELEASE_USR_FULL) {
-		lab->source.fd = r->usr.full_fd;
+	if (b->role == RELEASE_USR_FULL)
 		lab->source.dies_at = lab->bad.dies_at;
-	} else if (b->role == RELEASE_UKI_FULL) {
-		lab->source.fd = (lab->bad.uki_of ? lab->bad.uki_of : r)->uki_fd;
-		lab->ukis++;
-	} else {
-		lab->source.fd = r->index_fd;
-	}
+	if (b->role == RELEASE_UKI_FULL && lab->bad.uki_of)
+		lab->source.fd = lab->bad.uki_of->uki_fd;
+	if ((int)b->role == lab->bad.flip)
+		lab->source.flip_at = lab->bad.flip_at;
+	lab->ukis += b->role == RELEASE_UKI_FULL;
 	*ret = (struct image_source){ .begin = file_source_begin,
 				      .read = file_source_read,
 				      .arg = &lab->source,
@@ -62,7 +69,28 @@ static int on_progress(void *arg, enum act_phase phase, uint64_t done, uint64_t 
 	return 0;
 }
 
-static const struct crooked honest = { .dies_at = UINT64_MAX, .cancel_phase = -1 };
+static int elsewhere(void *arg, const struct release_blob *b)
+{
+	struct lab *lab = arg;
+
+	if ((int)b->role != lab->bad.flip || lab->bad.mirrors == 0)
+		return 0;
+	if (--lab->bad.mirrors == 0)
+		lab->bad.flip = -1;
+	return 1;
+}
+
+static void on_note(void *arg, const char *text)
+{
+	struct lab *lab = arg;
+
+	CHECK(strlen(text) > 20, "%s", text);
+	lab->notes++;
+}
+
+static const struct crooked honest = {
+	.dies_at = UINT64_MAX, .cancel_phase = -1, .flip = -1, .gone = -1
+};
 
 /* The agent starts: settles, and is ready for a verb. running NULL: an image seen from outside. */
 static void start(struct lab *lab, const struct rel *running, const char *boot,
@@ -79,7 +107,9 @@ static void start(struct lab *lab, const struct rel *running, const char *boot,
 	lab->a = (struct act){ .host = lab->h,
 			       .now = 1000,
 			       .blob = give,
+			       .elsewhere = elsewhere,
 			       .progress = on_progress,
+			       .note = on_note,
 			       .arg = lab,
 			       .threads = 1 };
 	CHECK(act_settle(&lab->a, ret, &e) == 0, "settle: %s", e.text);
@@ -474,10 +504,190 @@ static void test_rollback_killed(void)
 	CHECK(at > 5 && failed > 1, "%u cuts, %u", at, failed);
 }
 
+static uint64_t blob_bytes(const struct rel *r, enum release_blob_role role)
+{
+	return release_blob_find(&r->m, role, NULL)->bytes;
+}
+
+/* Nothing but the deltas is asked for, and of the UKI's full blob what it takes to judge it. */
+static void test_delta(void)
+{
+	for (int kernel = 0; kernel < 2; kernel++) {
+		const struct rel *r = kernel ? &next_kernel : &next;
+		struct act_result res = { .slot = SLOT_A };
+		struct lab lab;
+		uint64_t all = blob_bytes(r, RELEASE_USR_FULL) + blob_bytes(r, RELEASE_UKI_FULL);
+
+		lab_new(&lab);
+		memset(lab.asked, 0, sizeof(lab.asked));
+		must_stage(&lab, r, &res);
+		CHECK(res.plan.usr.way == ACT_WAY_DELTA && res.plan.uki.way == ACT_WAY_DELTA,
+		      "ways %d %d", (int)res.plan.usr.way, (int)res.plan.uki.way);
+		CHECK(res.plan.uki_late == (kernel == 1), "late %d", res.plan.uki_late);
+		CHECK(lab.asked[RELEASE_USR_FULL] == 0 &&
+			      (lab.asked[RELEASE_UKI_FULL] > 0) == (kernel == 1),
+		      "full blobs were asked for");
+		CHECK(res.fetched + res.uki_fetched < all * 3 / 5 &&
+			      res.fetched + res.uki_fetched <= res.plan.fetch,
+		      "%llu + %llu of %llu fetched, %llu planned", (unsigned long long)res.fetched,
+		      (unsigned long long)res.uki_fetched, (unsigned long long)all,
+		      (unsigned long long)res.plan.fetch);
+		CHECK(lab.notes == 0 && res.copied > 0, "notes");
+		must_apply(&lab);
+		CHECK(strcmp(next_version(&lab), r->m.version) == 0, "applied");
+		lab_done(&lab);
+	}
+}
+
+/* What it says it would do is what it does, and saying it changes nothing. */
+static void test_plan(void)
+{
+	static struct print before, after;
+	const struct rel *rels[] = { &two, &next, &next_kernel, &only_uki };
+
+	for (size_t i = 0; i < 4; i++) {
+		struct act_result plan = { .slot = SLOT_A }, res = plan;
+		struct err e = ERR_INIT;
+		struct lab lab;
+
+		lab_new(&lab);
+		print_all(&lab, &before);
+		lab.now = rels[i];
+		CHECK(act_plan_stage(&lab.a, &rels[i]->m, &plan, &e) == 0, "%s", e.text);
+		print_all(&lab, &after);
+		CHECK(strcmp(before.text, after.text) == 0, "%s\n%s", before.text, after.text);
+		must_stage(&lab, rels[i], &res);
+		CHECK(plan.plan.fetch == res.plan.fetch && plan.slot == res.slot, "another plan");
+		CHECK(res.fetched + res.uki_fetched <= plan.plan.fetch &&
+			      (plan.plan.uki_late ||
+			       res.fetched + res.uki_fetched == plan.plan.fetch),
+		      "%zu: %llu + %llu fetched, %llu planned", i, (unsigned long long)res.fetched,
+		      (unsigned long long)res.uki_fetched, (unsigned long long)plan.plan.fetch);
+		CHECK(plan.plan.copy == res.copied, "%llu copied", (unsigned long long)res.copied);
+		CHECK(act_plan_stage(&lab.a, &rels[i]->m, &plan, &e) == 0 && plan.nothing, "%s",
+		      e.text);
+		lab_done(&lab);
+	}
+}
+
+/* Whatever is wrong with a delta or with what runs: the update goes through, and says so. */
+static void test_another_way(void)
+{
+	static const int roles[] = { RELEASE_USR_DELTA, RELEASE_UKI_DELTA };
+
+	for (unsigned k = 0; k < 24; k++) {
+		int role = roles[k % 2];
+		const struct rel *r = k % 3 ? &next_kernel : &next;
+		struct act_result res = { .slot = SLOT_A };
+		struct lab lab;
+
+		lab_new(&lab);
+		if (k < 4)
+			lab.bad.gone = role;
+		else
+			lab.bad.flip = role;
+		lab.bad.flip_at = image_rnd(blob_bytes(r, (enum release_blob_role)role));
+		if (k < 8) /* in the recipe */
+			lab.bad.flip_at = 200 + image_rnd(60);
+		must_stage(&lab, r, &res);
+		CHECK(lab.notes > 0 || lab.bad.flip_at >= 200, "nobody was told");
+		CHECK(k >= 4 ||
+			      (role == RELEASE_USR_DELTA ? res.plan.usr.why : res.plan.uki.why)[0],
+		      "no reason");
+		must_apply(&lab);
+		lab_done(&lab);
+	}
+}
+
+static void test_base_rots(void)
+{
+	for (unsigned k = 0; k < 10; k++) {
+		struct act_result res = { .slot = SLOT_A };
+		struct verity_area area;
+		struct err e = ERR_INIT;
+		struct lab lab;
+
+		lab_new(&lab);
+		CHECK(slot_area(lab.h->disk, SLOT_A, k % 3 == 0, false, &area, &e) == 0, "%s",
+		      e.text);
+		for (unsigned i = 0; i < 40; i++)
+			sim_poke(&lab.sim, DISK,
+				 area.offset + (k % 3 == 0 ? IMAGE_BLOCK + image_rnd(8000)
+							   : image_rnd(one.usr.n)),
+				 "rot", 3);
+		must_stage(&lab, k % 2 ? &next : &next_kernel, &res);
+		must_apply(&lab);
+		lab_done(&lab);
+	}
+}
+
+static void test_mirrors(void)
+{
+	static const int roles[] = { RELEASE_USR_FULL, RELEASE_UKI_FULL, RELEASE_USR_INDEX };
+
+	for (unsigned k = 0; k < 6; k++) {
+		int role = roles[k % 3];
+		struct err e = ERR_INIT;
+		struct lab lab;
+		int r;
+
+		lab_new(&lab);
+		lab.bad.flip = role;
+		lab.bad.flip_at = role == RELEASE_USR_INDEX ? 40 : 3000;
+		lab.bad.mirrors = k < 3 ? 2 : 0;
+		r = stage(&lab, &two, NULL, &e);
+		CHECK(k < 3 ? r == 0 : r < 0 && e.kind == ERR_REFUSED, "%u: %d %s", k, r, e.text);
+		lab_done(&lab);
+	}
+}
+
+/* More than may be fetched: it waits, and says why. */
+static void test_max(void)
+{
+	static struct print before, after;
+	struct act_result res = { .slot = SLOT_A };
+	struct err e = ERR_INIT;
+	struct record rec;
+	struct lab lab;
+	uint64_t limit;
+
+	lab_new(&lab);
+	print_all(&lab, &before);
+	lab.a.max_fetch = blob_bytes(&two, RELEASE_USR_FULL) / 2;
+	must_stage(&lab, &two, &res);
+	CHECK(res.waits && res.wants > lab.a.max_fetch && strstr(res.why, "no delta from 1.0.0"),
+	      "%s", res.why);
+	print_all(&lab, &after);
+	CHECK(strcmp(before.text, after.text) == 0, "%s\n%s", before.text, after.text);
+	must_stage(&lab, &next, &res);
+	CHECK(!res.waits, "a small one waits: %s", res.why);
+	lab_done(&lab);
+
+	/* the delta turns out to be wrong in the middle */
+	lab_new(&lab);
+	lab.now = &next;
+	CHECK(act_plan_stage(&lab.a, &next.m, &res, &e) == 0, "%s", e.text);
+	limit = res.plan.fetch + 5000;
+	lab.a.max_fetch = limit;
+	lab.bad.flip = RELEASE_USR_DELTA;
+	lab.bad.flip_at = blob_bytes(&next, RELEASE_USR_DELTA) - 100;
+	must_stage(&lab, &next, &res);
+	CHECK(res.waits && strstr(res.why, "delta"), "%s", res.why);
+	record_of(&lab, &rec);
+	CHECK(rec.phase == RECORD_WRITING, "phase");
+	lab.a.max_fetch = 0;
+	must_stage(&lab, &next, &res);
+	CHECK(!res.waits, "it goes on");
+	must_apply(&lab);
+	lab_done(&lab);
+}
+
 int main(void)
 {
 	image_rnd_seed();
-	make_release(&one, "1.0.0", 150);
+	make_release(&one, "1.0.0", 200);
+	make_next(&next, &one, "1.1.1", 0);
+	make_next(&next_kernel, &one, "1.1.2", 340000);
 	make_release(&two, "1.1.0", 260);
 	make_release(&three, "1.2.0", 200);
 	make_release(&large, "1.3.0", 300);
@@ -496,6 +706,14 @@ int main(void)
 	test_rollback_pending();
 	test_rollback_running();
 	test_rollback_killed();
+	test_delta();
+	test_plan();
+	test_another_way();
+	test_base_rots();
+	test_mirrors();
+	test_max();
+	done_release(&next);
+	done_release(&next_kernel);
 	done_release(&one);
 	done_release(&two);
 	done_release(&three);

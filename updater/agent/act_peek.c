@@ -160,6 +160,8 @@ int act_uki_peek(struct act_uki *u, struct err *e)
 		r = words_fetch(&p, e);
 	if (r >= 0)
 		r = act_uki_judge_part(u, p.part.fd, e);
+	if (p.part.fd >= 0) /* nothing of it stays in the air when its name is gone */
+		(void)p.part.sys->ops->sync(p.part.sys, p.part.fd);
 	(void)!file_remove(u->a->host->sys, u->a->host->state, ACT_UKI_PART, NULL);
 	return r < 0 ? r : 0;
 }

@@ -14,6 +14,8 @@
 /* A UKI on its way to HOST_SAVED_UKI. */
 #define ACT_UKI_PART "uki.part"
 
+#define ACT_MIRRORS_MAX 16u /* tries to have a blob right */
+
 /* ---- act_stage.c ---- */
 
 int act_tell(struct act *a, enum act_phase phase, uint64_t done, uint64_t total, struct err *e)

@@ -13,7 +13,6 @@
 
 #define TELL_STEP   ((uint64_t)1 << 20)
 #define STATE_SPARE ((uint64_t)1 << 20) /* for the record and the trust store */
-#define MIRRORS_MAX 16u
 
 /* What act_uki_peek() asks for at most, in all likelihood: the table and four frames. */
 #define PEEK_REQUESTS 4u
@@ -285,7 +284,7 @@ static int make_full_somewhere(struct act_uki *u, struct err *e)
 	const struct release_blob *b = release_blob_find(u->m, RELEASE_UKI_FULL, NULL);
 	int r = -EBADMSG;
 
-	for (unsigned i = 0; i < MIRRORS_MAX; i++) {
+	for (unsigned i = 0; i < ACT_MIRRORS_MAX; i++) {
 		r = make(u, false, e);
 		if (r != -EBADMSG || !u->a->elsewhere || u->a->elsewhere(u->a->arg, b) <= 0)
 			break;

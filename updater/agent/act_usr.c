@@ -52,12 +52,9 @@ static int open_areas(struct act_usr *u, bool write, struct err *e)
 	return r;
 }
 
-/*
- * The bytes of the index blob up to the end of that part into *to; what `have` holds of them is
- * not fetched again.
- */
-static int fetch_index(struct act_usr *u, enum image_index_part through, const struct buf *have,
-		       struct buf *to, struct image_index **ret, struct err *e)
+static int fetch_index_once(struct act_usr *u, enum image_index_part through,
+			    const struct buf *have, struct buf *to, struct image_index **ret,
+			    struct err *e)
 {
 	const struct release_manifest *m = u->m;
 	const struct release_blob *full = release_blob_find(m, RELEASE_USR_FULL, NULL);
@@ -88,6 +85,30 @@ static int fetch_index(struct act_usr *u, enum image_index_part through, const s
 		return err_wrap(e, r, "index of %s (%s)", m->version,
 				blob.src.name ? blob.src.name : "");
 	return 0;
+}
+
+/*
+ * The bytes of the index blob up to the end of that part into *to; what `have` holds of them is
+ * not fetched again.
+ */
+static int fetch_index(struct act_usr *u, enum image_index_part through, const struct buf *have,
+		       struct buf *to, struct image_index **ret, struct err *e)
+{
+	const struct release_blob *b = release_blob_find(u->m, RELEASE_USR_INDEX, NULL);
+	struct act *a = u->a;
+	struct err mine = ERR_INIT;
+	int r = -EBADMSG;
+
+	for (unsigned i = 0; r < 0 && i < ACT_MIRRORS_MAX; i++) {
+		mine = (struct err)ERR_INIT;
+		buf_done(to);
+		*to = (struct buf)BUF_INIT;
+		r = fetch_index_once(u, through, have, to, ret, &mine);
+		if (r < 0 &&
+		    (!act_try_another(&mine) || !a->elsewhere || a->elsewhere(a->arg, b) <= 0))
+			break;
+	}
+	return r < 0 ? err_set(e, mine.kind, mine.os, "%s", mine.text) : 0;
 }
 
 /* As much as it takes to do without a delta. */
@@ -161,7 +182,7 @@ static int plan_numbers(struct act_usr *u, struct err *e)
 	int r;
 
 	if (!u->delta && u->index->leaves)
-		r = image_leaves_read(u->a->host->sys, &u->base_hash, &u->id, &base, NULL);
+		(void)!image_leaves_read(u->a->host->sys, &u->base_hash, &u->id, &base, NULL);
 	c.base = base;
 	r = image_plan_make(&c, &p, e);
 	if (r < 0)

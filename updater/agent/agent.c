@@ -49,7 +49,7 @@ static int act_blob(void *arg, const struct release_blob *b, struct image_source
 	return fetcher_source(f, release_blob_path(b->sha256, path), b->bytes, ret, e);
 }
 
-/* What act.c needs of this agent for one verb. */
+/* What act_*.c need of this agent for one verb. */
 struct work {
 	struct agent *agent;
 	struct fetcher *fetch;
@@ -59,6 +59,23 @@ static int work_blob(void *arg, const struct release_blob *b, struct image_sourc
 		     struct err *e)
 {
 	return act_blob(((struct work *)arg)->fetch, b, ret, e);
+}
+
+static int work_elsewhere(void *arg, const struct release_blob *b)
+{
+	const struct work *w = arg;
+	struct image_source src;
+
+	return act_blob(w->fetch, b, &src, NULL) == 0 &&
+	       fetcher_blame(w->fetch, &src, "what it sent is not what the release says");
+}
+
+static void work_note(void *arg, const char *text)
+{
+	const struct agent *a = ((struct work *)arg)->agent;
+
+	if (a->note)
+		a->note(a->arg, text);
 }
 
 static int work_progress(void *arg, enum act_phase phase, uint64_t done, uint64_t total)
@@ -87,6 +104,8 @@ static struct act make_act(struct agent *a, struct work *w)
 	struct act act = { .host = a->host,
 			   .now = agent_now(a),
 			   .blob = work_blob,
+			   .elsewhere = work_elsewhere,
+			   .note = work_note,
 			   .progress = work_progress,
 			   .arg = w };
 

@@ -197,7 +197,7 @@ static uint8_t *held_of(const struct writer *w, size_t g, size_t i)
 
 static int scan_progress(void *arg, uint64_t done, uint64_t total)
 {
-	return tell(arg, IMAGE_SCAN, done, total, NULL);
+	return tell(*(const struct image_job **)arg, IMAGE_SCAN, done, total, NULL);
 }
 
 int image_write_scan(const struct image_job *job, struct image_scan **ret, struct err *e)
@@ -207,7 +207,7 @@ int image_write_scan(const struct image_job *job, struct image_scan **ret, struc
 					     .hash = job->hash,
 					     .index = job->index,
 					     .progress = scan_progress,
-					     .arg = (void *)(uintptr_t)job };
+					     .arg = &job };
 	int r = areas_check(job, &job->index->id, e);
 
 	return r < 0 ? r : image_scan(&scan, ret, e);
