@@ -13,13 +13,17 @@ MIB = 1 << 20
 
 
 def setUpModule():
-    global work, base
+    global work, base, with_deltas
     print(f"PROA_SEED={SEED}")
     work = pathlib.Path(tempfile.mkdtemp(prefix="proa-agent."))
     base = Publisher(work / "base")
     base.init()
     base.release("1.0.0")
     base.release("1.1.0")
+    with_deltas = Publisher(work / "deltas", deltas=True)
+    with_deltas.init()
+    with_deltas.release("1.0.0")
+    with_deltas.release("1.1.0")
 
 
 def tearDownModule():
@@ -51,8 +55,11 @@ def tree_hash(path):
 
 
 class Publisher:
-    def __init__(self, root):
+    """deltas: releases come with deltas from those before; else only whole images."""
+
+    def __init__(self, root, deltas=False):
         self.root, self.repo, self.keys = root, root / "repo", root / "keys"
+        self.deltas = deltas
         self.seed = SEED
 
     def init(self, *more):
@@ -82,10 +89,11 @@ class Publisher:
         r = self.root
         sh(BIN / "proa-publish", "release", self.repo, "--keys", self.keys, "--channel", channel,
            "--version", version, "--level", "1", "--usr", usr or self.usr(version), "--kernel",
-           r / "vmlinuz", "--initrd", r / "initrd", "--os-release", r / "os-release", *more)
+           r / "vmlinuz", "--initrd", r / "initrd", "--os-release", r / "os-release",
+           *([] if self.deltas else ["--from", "none"]), *more)
 
     def copy(self, name):
-        other = Publisher(work / name)
+        other = Publisher(work / name, self.deltas)
         shutil.copytree(self.root, other.root)
         return other
 
@@ -133,6 +141,10 @@ class Nginx:
 
     def url(self):
         return f"http://127.0.0.1:{self.port}/"
+
+    def asked(self, path):
+        """How often a file was asked for."""
+        return (self.dir / "access.log").read_text().count(path.name)
 
 
 class Host:
@@ -353,6 +365,92 @@ class Life(Case):
         self.assertEqual(s["boots_next"]["version"], "1.2.0")
 
 
+class Deltas(Case):
+    """The same from a repository that has deltas from 1.0.0 to 1.1.0."""
+
+    def host(self, pub, **conf):
+        return Host(pub, **conf).install("1.0.0", pub)
+
+    def test_update(self):
+        for ranges in (True, False):
+            with self.subTest(ranges=ranges):
+                web = Nginx(with_deltas.repo, ranges)
+                h = self.host(with_deltas, url=web.url())
+                j = h.json("update")
+                self.updated(h, pub=with_deltas)
+                full = with_deltas.blob("1.1.0", "usr-full").stat().st_size
+                self.assertLess(j["stage"]["fetched"], full / 2)
+                self.assertEqual(web.asked(with_deltas.blob("1.1.0", "usr-full")), 0)
+                self.assertEqual(web.asked(with_deltas.blob("1.1.0", "uki-full")), 0)
+                self.assertGreater(web.asked(with_deltas.blob("1.1.0", "usr-delta")), 0)
+                web.stop()
+
+    def test_only_a_new_uki(self):
+        pub = with_deltas.copy("uki-only-delta")
+        (pub.root / "usr-1.2.0").write_bytes((pub.root / "usr-1.1.0").read_bytes())
+        h = Host(pub).install("1.1.0", pub)
+        pub.release("1.2.0", usr=pub.root / "usr-1.2.0")
+        j = h.json("update")
+        self.assertTrue(j["stage"]["uki_only"])
+        self.assertLess(j["stage"]["fetched"], 5000)
+
+    def test_killed_and_resumed(self):
+        h = self.host(with_deltas)
+        h.set(Fetch_BandwidthLimit="60K")
+        p = h.start("update")
+        b_data = h.part(3)
+        wait_for(lambda: h.part(3) != b_data)
+        time.sleep(2)
+        children = pathlib.Path(f"/proc/{p.pid}/task/{p.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+        p.communicate(timeout=60)
+        h.set(Fetch_BandwidthLimit=None)
+        self.assertEqual(h.json("status")["state"], "interrupted")
+        j = h.json("update")
+        self.assertGreater(j["stage"]["kept"], 0)
+        self.assertLess(j["stage"]["fetched"],
+                        with_deltas.blob("1.1.0", "usr-delta").stat().st_size)
+        self.updated(h, pub=with_deltas)
+
+    def test_spoiled_deltas(self):
+        """Missing, cut, a wrong byte at the front or at the end: another way is taken, and said."""
+        def gone(b):
+            b.unlink()
+
+        def cut(b):
+            b.write_bytes(b.read_bytes()[:-10])
+
+        def flip(at):
+            def spoil(b):
+                data = bytearray(b.read_bytes())
+                data[at] ^= 0x20
+                b.write_bytes(data)
+            return spoil
+
+        for role in ("usr-delta", "uki-delta"):
+            for k, spoil in enumerate((gone, cut, flip(40), flip(300), flip(-5))):
+                with self.subTest(role=role, k=k):
+                    pub = with_deltas.copy(f"spoiled-{role}-{k}")
+                    h = self.host(pub)
+                    spoil(pub.blob("1.1.0", role))
+                    p = h.ctl("update")
+                    self.assertIn("delta", p.stderr)
+                    self.updated(h, pub=pub)
+
+    def test_rotten_base(self):
+        """Bytes of what runs have changed on the disk: fetched instead."""
+        h = self.host(with_deltas)
+        rnd = random.Random(SEED)
+        table = json.loads(sh("sfdisk", "-J", h.disk).stdout)["partitiontable"]
+        start = table["partitions"][0]["start"] * 512
+        with open(h.disk, "r+b") as f:
+            for _ in range(60):
+                f.seek(start + rnd.randrange(800 * 4096))
+                f.write(b"rot")
+        self.assertIn("not as published", h.ctl("update").stderr)
+        self.updated(h, pub=with_deltas)
+
+
 class Interrupted(Case):
     def begin(self, h):
         """An update that is in the middle of writing."""
@@ -459,7 +557,7 @@ class Refused(Case):
                 # the leaf hashes behind the index's frames are for planning only
                 b[200 if role == "usr-index" else len(b) // 2] ^= 0x20
                 blob.write_bytes(b)
-                if role == "uki-full":
+                if role in ("uki-full", "usr-index"):
                     self.refused(h, "update", words=["1.1.0"])
                     continue
                 esp, slot_a = tree_hash(h.esp), h.part(1)
