@@ -23,6 +23,7 @@ http {{
     location /norange/ {{ alias {d}/www/; max_ranges 0; }}
     location /slow/ {{ alias {d}/www/; limit_rate 300; }}
     location /busy/ {{ add_header Retry-After 1 always; return 503; }}
+    location /later/ {{ add_header Retry-After 20 always; return 503; }}
     location /away/ {{ add_header Retry-After 3600 always; return 503; }}
     location /loop/ {{ return 302 $uri; }}
     location /empty/ {{ return 404; }}
@@ -251,6 +252,24 @@ class Ranges(unittest.TestCase):
         self.assertGreater(time.monotonic() - start, 1.2 / 0.6 * 0.8)
         self.assertEqual(j["notes"], [])
 
+    def test_another_bandwidth_meanwhile(self):
+        # 9 MB, 1 MiB of them slowly: at the old rate it would take 22 s
+        j = blob(https, None, ["-l", "400000", "-L", "0"])
+        self.right(j, [(0, len(data))])
+        self.assertGreater(j["ms"], 2000)
+        self.assertLess(j["ms"], 20000)
+        j = blob(https, scattered(100, 20_000), ["-L", "1000000"])
+        self.right(j, scattered(100, 20_000))
+        self.assertGreater(j["ms"], 500)
+
+    def test_held_for_a_while(self):
+        runs = scattered(100, 20_000)
+        for url in (http, https, http + "norange/"):
+            j = blob(url, runs, ["-p", "3000", "-m", "1000", "-t", "1"])
+            self.right(j, runs)
+            self.assertGreaterEqual(j["ms"], 3000)
+            self.assertEqual(j["notes"], [], "nothing times out meanwhile")
+
 
 class Mirrors(unittest.TestCase):
     runs = scattered(40, 20_000)
@@ -284,6 +303,7 @@ class Mirrors(unittest.TestCase):
     def test_busy_and_loops(self):
         self.falls_over(http + "busy/", words=["503"])
         self.falls_over(http + "away/", http + "loop/", words=["3600 s", "redirects"])
+        self.falls_over(http + "later/", words=["to come back in 20 s"])
 
     def test_untrusted_tls(self):
         j = blob(f"{https} {http}", self.runs, creds=False)

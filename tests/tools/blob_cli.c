@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * blob-cli [-l RATE] [-m RATE] [-t SECONDS] [-w HEX] PROGRAM URLS PATH BYTES < RUNS: reads the runs
+ * blob-cli [-l RATE] [-m RATE] [-t SECONDS] [-w HEX] [-p MS] [-L RATE] PROGRAM URLS PATH BYTES <
+ * RUNS: reads the runs
  * ("OFFSET LENGTH" a line) of a blob through the agent's fetcher and PROGRAM, which is proa-fetch,
  * and prints what came as lines of JSON. -l limit, -m and -t minimum rate and its window. With -w
- * the SHA-256 of the whole run must be this; else the mirror is blamed and it is read again.
+ * the SHA-256 of the whole run must be this; else the mirror is blamed and it is read again. -p
+ * hold it for so many milliseconds in the middle, -L another limit from then on.
  */
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +23,29 @@
 #include "updater/agent/fetcher_core.h"
 
 enum { RUNS_MAX = 100000 };
+
+/* What happens in the middle. */
+struct middle {
+	struct fetcher *f;
+	uint64_t at, pause_ms, limit, until;
+	bool begun, set;
+};
+
+static int on_wait(void *arg, int fd, short events, int timeout_ms)
+{
+	struct middle *m = arg;
+	struct pollfd p = { .fd = fd, .events = events };
+
+	if (m->f && !m->begun && fetcher_received(m->f) >= m->at) {
+		m->begun = true;
+		m->until = clock_mono_ms() + m->pause_ms;
+		if (m->set)
+			fetcher_limit(m->f, m->limit);
+	}
+	if (m->f)
+		fetcher_pause(m->f, m->begun && clock_mono_ms() < m->until);
+	return poll(&p, 1, timeout_ms);
+}
 
 static void on_note(void *arg, const char *text)
 {
@@ -90,7 +116,8 @@ static long rss_peak(pid_t pid)
 
 int main(int argc, char **argv)
 {
-	struct fetcher_link link = { .note = on_note };
+	struct middle middle = { .at = 1 << 20 };
+	struct fetcher_link link = { .note = on_note, .wait = on_wait, .arg = &middle };
 	AUTO_FREE struct image_run *runs = calloc(RUNS_MAX, sizeof(*runs));
 	const char *want = NULL;
 	char hex[SHA256_HEX_MAX] = "";
@@ -100,15 +127,20 @@ int main(int argc, char **argv)
 	size_t n;
 	int opt, r;
 
-	while ((opt = getopt(argc, argv, "l:m:t:w:")) != -1) {
+	while ((opt = getopt(argc, argv, "l:m:t:w:p:L:")) != -1) {
 		if (opt == 'l')
 			link.limit = strtoull(optarg, NULL, 10);
 		else if (opt == 'm')
 			link.min_rate = strtoull(optarg, NULL, 10);
 		else if (opt == 't')
 			link.min_time_s = (uint32_t)strtoul(optarg, NULL, 10);
-		else
+		else if (opt == 'p')
+			middle.pause_ms = strtoull(optarg, NULL, 10);
+		else if (opt == 'w')
 			want = optarg;
+		else
+			middle.limit = strtoull(optarg, NULL, 10);
+		middle.set |= opt == 'L';
 	}
 	CHECK(argc - optind == 4 && runs, "usage: blob-cli [OPTION...] PROGRAM URLS PATH BYTES");
 	link.program = argv[optind];
@@ -119,6 +151,7 @@ int main(int argc, char **argv)
 	CHECK(fetcher_source(f, argv[optind + 2], strtoull(argv[optind + 3], NULL, 10), &src, &e) ==
 		      0,
 	      "%s", e.text);
+	middle.f = f;
 	start = clock_mono_ms();
 	do
 		r = fetch(&src, runs, n, hex, &e);

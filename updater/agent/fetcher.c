@@ -22,6 +22,7 @@ enum {
 	END_STEP_MS = 10,
 	ROOM_MS = 100,
 	GLANCE_S = 15, /* for a file that is only looked at */
+	BRIEF_S = 60,  /* for one that other mirrors have too */
 };
 
 static int service_connect(const char *path, int *ret, struct err *e)
@@ -304,12 +305,14 @@ int fetcher_file(struct fetcher *f, const char *path, size_t max, struct buf *ou
 	struct wire_get get = { .max_bytes = max + 1,
 				.tries = fetcher_tries(f->patience),
 				.deadline_s = f->deadline_s };
+	uint32_t id, most = f->patience == FETCHER_GLANCE  ? GLANCE_S
+			    : f->patience == FETCHER_BRIEF ? BRIEF_S
+							   : WIRE_SECONDS_MAX;
 	bool found = true;
-	uint32_t id;
 	int r;
 
-	if (f->patience == FETCHER_GLANCE && (get.deadline_s == 0 || get.deadline_s > GLANCE_S))
-		get.deadline_s = GLANCE_S;
+	if (get.deadline_s == 0 || get.deadline_s > most)
+		get.deadline_s = most;
 	fetcher_pass_drop(f);
 	r = fetcher_url(f, f->now, path, get.url, e);
 	if (r == 0)

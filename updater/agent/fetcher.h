@@ -56,7 +56,7 @@ struct fetcher_mirror fetcher_mirror(const struct fetcher *f, size_t i);
 /* How long a file is tried for. */
 enum fetcher_patience {
 	FETCHER_PATIENT, /* with all of proa-fetch's tries */
-	FETCHER_BRIEF,   /* two: other mirrors may have it */
+	FETCHER_BRIEF,   /* two, of a minute at most: other mirrors may have it */
 	FETCHER_GLANCE,  /* one, of a few seconds */
 };
 

@@ -21,6 +21,7 @@ struct fetch_settings {
 
 #define FETCH_PROGRESS        ((uint64_t)1 << 20)
 #define FETCH_RETRY_AFTER_MAX 300u /* seconds a server may ask us to wait */
+#define FETCH_RETRY_AFTER_FEW 5u   /* the same, when the agent set the tries */
 
 #define FETCH_SETTINGS_INIT                                                                        \
 	{                                                                                          \

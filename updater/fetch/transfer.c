@@ -340,16 +340,17 @@ static int outcome(struct fetch_job *j, CURLcode code, int64_t now_ms, struct er
 /* Decides whether a passing failure is tried once more, and when. */
 static int again(struct fetch_job *j, const struct fetch_settings *s, int64_t now_ms, struct err *e)
 {
-	curl_off_t after = 0;
+	unsigned tries = j->get.tries ? j->get.tries : s->tries;
+	curl_off_t after = 0, most = FETCH_RETRY_AFTER_MAX;
 	uint64_t wait;
 	uint32_t random;
 
 	if (j->next - j->try_from >= FETCH_PROGRESS && j->next > j->try_from)
 		j->tries = 1;
-	if (j->tries >= (j->get.tries ? j->get.tries : s->tries))
+	if (j->tries >= tries)
 		return err_wrap(e, -EAGAIN, "gave up after %u tries", j->tries);
 	if (j->judged && curl_easy_getinfo(j->go->easy, CURLINFO_RETRY_AFTER, &after) == CURLE_OK &&
-	    after > FETCH_RETRY_AFTER_MAX)
+	    after > (j->get.tries ? FETCH_RETRY_AFTER_FEW : most))
 		return err_set(e, ERR_RETRY, EBUSY,
 			       "the server says %u and asks to come back in %" PRIu64 " s",
 			       j->answer.status, (uint64_t)after);
@@ -358,8 +359,7 @@ static int again(struct fetch_job *j, const struct fetch_settings *s, int64_t no
 	if (now_ms + (int64_t)wait >= j->deadline_ms)
 		return err_wrap(e, -ETIMEDOUT, "not done before the deadline");
 	fetch_job_note(j, "trying again in %" PRIu64 ".%" PRIu64 " s (try %u of %u): %s",
-		       wait / 1000, wait % 1000 / 100, j->tries + 1,
-		       j->get.tries ? j->get.tries : s->tries, e->text);
+		       wait / 1000, wait % 1000 / 100, j->tries + 1, tries, e->text);
 	j->retries++;
 	j->retry_ms = now_ms + (int64_t)wait;
 	j->state = JOB_WAIT;

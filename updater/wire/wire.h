@@ -69,7 +69,10 @@ struct wire_get {
 	uint64_t max_bytes; /* cap on the whole file, 1..WIRE_SIZE_MAX */
 	uint32_t flags;
 	uint32_t deadline_s; /* for all of it, retries and waits included; 0: proa-fetch's own */
-	uint32_t tries;      /* in a row that bring nothing new; 0: proa-fetch's own */
+	/* in a row that bring nothing new; 0: proa-fetch's own. With fewer, there are other
+	 * servers: one that asks to come back later (Retry-After) is waited for a few seconds at
+	 * most. */
+	uint32_t tries;
 };
 
 /* For all transfers together, from now on. */
