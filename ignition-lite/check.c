@@ -249,7 +249,7 @@ static int check_hard_link(struct ign_read *r, const struct ign_at *at, const js
 	AUTO_BUF b = BUF_INIT;
 	int n;
 
-	if (!ign_str_set(link, "target") || !ign_str_set(link, "path"))
+	if (!ign_str_set(link, "target") || !ign_str(link, "path") || *ign_str(link, "path") != '/')
 		return 0; /* an error of its own */
 	n = hard_target(link, &b, e);
 	if (n >= 0 && json_object_get(directories, b.p))

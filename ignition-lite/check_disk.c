@@ -45,6 +45,8 @@ static int check_label(struct ign_read *r, const struct ign_at *at, const json_t
 	};
 	const char *format = ign_str_set(o, "format"), *label = ign_str_set(o, "label");
 
+	if (label && !format)
+		return ign_say(r, IGN_ERROR, at, "label", e, "needs a format");
 	for (size_t i = 0; format && label && i < sizeof(table) / sizeof(table[0]); i++)
 		if (strcmp(format, table[i].format) == 0 && strlen(label) > table[i].max)
 			return ign_say(r, IGN_ERROR, at, "label", e,

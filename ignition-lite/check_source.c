@@ -67,6 +67,9 @@ static int check_source(struct ign_read *r, const struct ign_at *at, const json_
 	*ret = IGN_URL_NONE;
 	if (!source || ign_url_check_spec(source, r->minor, ret, &why) >= 0)
 		return 0;
+	/* a bad URL is told once; what hangs on its scheme is judged as if it were good */
+	if (strncasecmp(source, "http", 4) == 0)
+		*ret = IGN_URL_HTTP;
 	return ign_say(r, IGN_ERROR, at, "source", e, "%s", why.text);
 }
 

@@ -57,6 +57,9 @@ static int read_stdin(struct buf *b, struct err *e)
 		n = read(STDIN_FILENO, b->p + b->n, PIECE);
 		if (n == 0)
 			return 0;
+		if (n > 0 && b->n + (size_t)n > IGN_CONFIG_MAX)
+			return err_set(e, ERR_INPUT, EFBIG, "standard input: more than %d bytes",
+				       IGN_CONFIG_MAX);
 		if (n < 0 && errno != EINTR)
 			return err_set(e, ERR_HOST, errno, "cannot read standard input: %s",
 				       strerror(errno));
@@ -90,10 +93,15 @@ static void print_issues(const struct findings *f)
 {
 	static const char *const kinds[] = { "warning", "error", "refused" };
 	char line[IGN_ISSUE_PATH_MAX + IGN_ISSUE_TEXT_MAX + 512];
+	size_t all = 0;
 
 	for (size_t i = 0; i < f->report.n; i++)
 		(void)fprintf(stderr, "%s: %s\n", kinds[f->report.issue[i].kind],
 			      ign_issue_format(&f->report.issue[i], f->what, line, sizeof(line)));
+	for (size_t k = 0; k < 3; k++)
+		all += f->report.count[k];
+	if (all > f->report.n)
+		(void)fprintf(stderr, "%s: and %zu more\n", f->what, all - f->report.n);
 }
 
 static int print_text(const struct findings *f)
@@ -180,15 +188,21 @@ int ign_verb_validate(int argc, char **argv)
 		{ 0 },
 	};
 	__attribute__((cleanup(findings_done))) struct findings f = { 0 };
-	AUTO_BUF b = { .max = IGN_CONFIG_MAX + (128 << 10) };
+	AUTO_BUF b = BUF_INIT;
 	bool json = false;
 	int c;
 
+	opterr = 0;
 	while ((c = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
 		if (c == 'h')
 			return say(usage);
-		if (c != 'j')
+		if (c != 'j') {
+			(void)fprintf(stderr,
+				      "ignition-lite: option '%s' is not known; see "
+				      "ignition-lite validate --help\n",
+				      argv[optind - 1]);
 			return IGN_EXIT_USAGE;
+		}
 		json = true;
 	}
 	if (argc - optind != 1) {
