@@ -242,6 +242,26 @@ int ign_check_raid(struct ign_read *r, const struct ign_at *up, const json_t *o,
 
 /* ---- luks ---- */
 
+static bool has_clevis(const json_t *clevis)
+{
+	json_int_t threshold = 0;
+
+	return ign_str_set(json_object_get(clevis, "custom"), "pin") ||
+	       ign_len(clevis, "tang") > 0 || ign_true(clevis, "tpm2") ||
+	       (ign_int(clevis, "threshold", &threshold) && threshold);
+}
+
+/* A key of a CEX card is the only one. */
+static int check_cex(struct ign_read *r, const struct ign_at *at, const json_t *o, struct err *e)
+{
+	if (!ign_true(json_object_get(o, "cex"), "enabled"))
+		return 0;
+	if (!has_clevis(json_object_get(o, "clevis")) &&
+	    !ign_str_set(json_object_get(o, "keyFile"), "source"))
+		return 0;
+	return ign_say(r, IGN_ERROR, at, "cex", e, "excludes clevis and keyFile");
+}
+
 int ign_check_luks(struct ign_read *r, const struct ign_at *at, const json_t *o, struct err *e)
 {
 	const json_t *clevis = json_object_get(o, "clevis");
@@ -259,7 +279,7 @@ int ign_check_luks(struct ign_read *r, const struct ign_at *at, const json_t *o,
 	    (ign_len(clevis, "tang") > 0 || ign_true(clevis, "tpm2") || threshold != 0))
 		n = ign_say(r, IGN_ERROR, at, "clevis", e,
 			    "has custom and others: leave one of them");
-	return n;
+	return n < 0 ? n : check_cex(r, at, o, e);
 }
 
 int ign_check_custom(struct ign_read *r, const struct ign_at *at, const json_t *o, struct err *e)

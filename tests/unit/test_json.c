@@ -136,11 +136,46 @@ static void check_write(void)
 	      tiny.p);
 }
 
+static void check_locate(void)
+{
+	static const char doc[] =
+		"\n{\"a\": [1, \"]}\", {\"b\\u0063\": \"\xc3\xbc\", \"d\":\n  true}],\n"
+		"\t\"e\" : {}}";
+	static const struct {
+		struct json_step step[4];
+		size_t steps;
+		unsigned line, column;
+	} table[] = {
+		{ { { NULL, 0 } }, 0, 2, 1 },
+		{ { { "a", 0 } }, 1, 2, 7 },
+		{ { { "a", 0 }, { NULL, 0 } }, 2, 2, 8 },
+		{ { { "a", 0 }, { NULL, 1 } }, 2, 2, 11 },
+		{ { { "a", 0 }, { NULL, 2 }, { "bc", 0 } }, 3, 2, 29 },
+		{ { { "a", 0 }, { NULL, 2 }, { "d", 0 } }, 3, 3, 3 },
+		{ { { "e", 0 } }, 1, 4, 8 },
+		/* not there: the deepest that is */
+		{ { { "a", 0 }, { NULL, 3 } }, 2, 2, 7 },
+		{ { { "a", 0 }, { NULL, 2 }, { "x", 0 } }, 3, 2, 17 },
+		{ { { "a", 0 }, { "a", 0 } }, 2, 2, 7 },
+		{ { { NULL, 0 } }, 1, 2, 1 },
+		{ { { "e", 0 }, { "f", 0 } }, 2, 4, 8 },
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		unsigned line = 0, column = 0;
+
+		json_locate(doc, strlen(doc), table[i].step, table[i].steps, &line, &column);
+		CHECK(line == table[i].line && column == table[i].column, "row %zu: %u:%u", i, line,
+		      column);
+	}
+}
+
 int main(void)
 {
 	check_read();
 	check_limits();
 	check_get();
 	check_write();
+	check_locate();
 	return 0;
 }
