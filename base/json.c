@@ -12,20 +12,23 @@
 enum { TEXT_BYTES = 160 };
 
 /*
- * Nesting is counted before jansson sees the document, as its parser recurses. A string that never
- * ends is left for it to find.
+ * Nesting is counted before jansson sees the document, as its parser recurses; and it skips NUL. A
+ * string that never ends is left for it to find.
  */
-static int check_depth(const char *p, size_t n, unsigned max, const char *what, struct err *e)
+static int check_text(const char *p, size_t n, unsigned max, const char *what, struct err *e)
 {
 	unsigned depth = 0, line = 1, column = 0;
 	bool in_string = false;
 
 	for (size_t i = 0; i < n; i++) {
 		column++;
+		if (p[i] == '\0')
+			return err_set(e, ERR_INPUT, EINVAL, "%s: line %u, column %u: a NUL byte",
+				       what, line, column);
 		if (p[i] == '\n') {
 			line++;
 			column = 0;
-		} else if (in_string && p[i] == '\\') {
+		} else if (in_string && p[i] == '\\' && i + 1 < n && p[i + 1] != '\0') {
 			i++;
 			column++;
 		} else if (p[i] == '"') {
@@ -58,7 +61,7 @@ int json_read(const void *p, size_t n, const struct json_limits *lim, const char
 			       lim->bytes);
 	if (n == 0)
 		return err_set(e, ERR_INPUT, EINVAL, "%s: empty, not JSON", what);
-	r = check_depth(p, n, lim->depth, what, e);
+	r = check_text(p, n, lim->depth, what, e);
 	if (r < 0)
 		return r;
 	j = json_loadb(p, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);

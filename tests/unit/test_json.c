@@ -56,6 +56,23 @@ static void check_read(void)
 	}
 }
 
+/* Bytes that a string of C could not hold. */
+static void check_nul(void)
+{
+	static const char table[][8] = {
+		"[1\0]", "[\0]", "[1]\0", "\0[1]", "[\"\0\"]", "[\"\\\0\"]"
+	};
+	static const size_t length[] = { 4, 3, 4, 4, 5, 6 };
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct err e = ERR_INIT;
+		AUTO_JSON *j = NULL;
+
+		CHECK(json_read(table[i], length[i], NULL, "doc", &j, &e) < 0 && !j, "row %zu", i);
+		CHECK(strncmp(e.text, "doc: line 1", 11) == 0, "row %zu: %s", i, e.text);
+	}
+}
+
 static void check_limits(void)
 {
 	struct err e = ERR_INIT;
@@ -176,6 +193,7 @@ int main(void)
 	check_limits();
 	check_get();
 	check_write();
+	check_nul();
 	check_locate();
 	return 0;
 }
