@@ -262,6 +262,8 @@ class Clock(Case):
         """A host that has verified nothing yet goes by the age of its own system."""
         built = max(int(os.stat(p).st_mtime) for p in ("/usr/lib/clock-epoch", "/usr/lib/os-release")
                     if os.path.exists(p))
+        if built < 10**9:
+            self.skipTest("the files of this system have no time")
         for n in ("record.0", "record.1"):
             (self.h.state / n).unlink()
         self.shop.repo.signed["timestamp"]["expires"] = when = datetime.datetime.fromtimestamp(

@@ -153,6 +153,8 @@ class Random(unittest.TestCase):
             self.ours.serve(world)
             verb = rnd.choice(["refresh", "download"])
             names = rnd.sample(PATHS, rnd.randrange(1, 5)) if verb == "download" else []
+            if names and world.names and rnd.random() < 0.7:
+                names = world.names
             now = world.now if rnd.random() < 0.95 else world.now + rnd.choice([-30, 20]) * DAY
             theirs = reference(world, store, outputs, now, verb, names)
             ours = self.ours.run(now, verb, *names)

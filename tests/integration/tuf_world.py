@@ -44,6 +44,8 @@ def key_pool(rnd):
     bad[3].obj = {**bad[3].obj, "keyval": {"public": "00" * 31}}
     for k in bad[2:]:
         k.id = hashlib.sha256(canon_bytes(k.obj)).hexdigest()
+    # good signatures by keys that are too short, or of another curve
+    bad += [Key("rsa", bits=1024), Key("ecdsa", private=ec.derive_private_key(7**90, ec.SECP384R1()))]
     return pool + [legacy], bad
 
 
@@ -67,6 +69,7 @@ class World:
         self.careless = rnd.random() < 0.1  # forgets to list a new role in its first snapshot
         self.body = {r: self.common(r) for r in TOP}
         self.signers = {}
+        self.names = None  # to ask for, better than any
         root = self.body["root"]
         root.update(consistent_snapshot=rnd.random() < 0.7, keys={}, roles={})
         if rnd.random() < 0.1 and not root["consistent_snapshot"]:
@@ -75,6 +78,8 @@ class World:
         self.body["targets"]["targets"] = {}
         for r in TOP:
             self.appoint(r)
+        if rnd.random() < 0.15:
+            self.cross()
         for _ in range(rnd.choice([0, 0, 1, 2, 4, 7])):
             self.delegate()
         for _ in range(rnd.randrange(5)):
@@ -89,11 +94,12 @@ class World:
     def choose(self):
         """Keys, threshold and signers that reach it."""
         rnd = self.rnd
+        if rnd.random() < 0.15:  # one of them under two ids
+            a, b = rnd.sample(self.pool[:12], 2)
+            return [a, b, self.twins[a.id]], 2, [a, b]
         keys = rnd.sample(self.pool[:12], rnd.choice([1, 1, 1, 2, 3, 4]))
         threshold = rnd.randrange(1, len(keys) + 1)
         signers = rnd.sample(keys, rnd.randrange(threshold, len(keys) + 1))
-        if rnd.random() < 0.2:
-            keys = keys + [self.twins[keys[0].id]]
         if rnd.random() < 0.2:  # never needed, never harmful
             keys = keys + [rnd.choice(self.bad[:1] * 4 + self.bad + self.pool)]
         return keys, threshold, signers
@@ -107,6 +113,22 @@ class World:
         root["roles"][role] = {"keyids": ids, "threshold": threshold}
         root["keys"].update({k.id: k.obj for k in keys})
         self.signers[role] = signers
+
+    def cross(self):
+        """Two ways to C, for other paths: what it signs for A need not be good for B."""
+        self.names = ["app", "b"]
+        for by, role, paths in (("targets", "A", ["a*"]), ("targets", "B", ["b*"]), ("A", "C", ["*"]),
+                                ("B", "C", ["*"])):
+            keys, threshold, signers = self.choose()
+            if by == "B" and self.rnd.random() < 0.3:
+                keys, threshold = self.signers[role], 1
+            deleg = self.body[by].setdefault("delegations", {"keys": {}, "roles": []})
+            deleg["roles"].append({"name": role, "keyids": [k.id for k in keys], "threshold": threshold,
+                                   "terminating": False, "paths": paths})
+            deleg["keys"].update({k.id: k.obj for k in keys})
+            if role not in self.body:
+                self.body[role] = {**self.common("targets"), "targets": {}}
+                self.signers[role] = signers
 
     def delegate(self):
         rnd = self.rnd
@@ -314,7 +336,7 @@ class World:
         strangers = rnd.sample(self.pool + self.bad, rnd.randrange(1, 4))
         twins = [self.twins[k.id] for k in mine]
         return dict(signers=rnd.choice([[], mine[1:], mine[:1], strangers, mine[1:] + strangers,
-                                        mine + strangers, mine + twins, mine[:1] + twins, twins,
+                                        mine + strangers, mine + twins, mine[:1] + twins[:1], twins,
                                         mine[1:] + self.bad[:1]]))
 
     def fault_duplicate(self, role):
