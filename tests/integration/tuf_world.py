@@ -277,7 +277,7 @@ class World:
             role = rnd.choice(["root", "timestamp", "snapshot", *self.body])
             kind = rnd.choice(["expire", "version", "strange", "strange", "remove", "signers", "signers",
                                "duplicate", "bytes", "bytes", "cut", "swap", "old", "gone", "pad",
-                               "text", "listing", "listing", "envelope", "twice", "rollback", "rollback"])
+                               "text", "listing", "listing", "envelope", "twice", "rollback", "rollback", "type"])
             if kind == "listing":
                 role = rnd.choice(["timestamp", "snapshot", "snapshot"])
             if role not in todo:
@@ -315,6 +315,10 @@ class World:
         """By whoever holds the keys: the role is older than it was, and all say so."""
         self.body[role]["version"] = self.rnd.randrange(max(1, self.body[role]["version"] - 1))
         return {}
+
+    def fault_type(self, role):
+        kind = self.rnd.choice(["root", "timestamp", "snapshot", "targets", "Targets", ""])
+        return dict(before=lambda b: {**b, "_type": kind})
 
     def fault_strange(self, role):
         def do(b):
