@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import subprocess
 import tempfile
@@ -168,6 +169,40 @@ class Delta(unittest.TestCase):
             text += f", xdelta3 {(self.dir / 'x').stat().st_size}"
         print(text, flush=True)
         self.assertLess(blob, 2 * zstd + 65536)
+
+    def test_file_map(self):
+        """Every file of an image is found where it lies, and its like in an older image."""
+        rnd, trees, where = self.rnd, [], {}
+        for k, version in enumerate(("6.1.0-50-amd64", "6.1.0-56-amd64")):
+            tree = self.dir / version
+            names = [f"lib/modules/{version}/kernel/d{i % 9}/m{i}.ko" for i in range(60)]
+            names += [f"share/a{chr(97 + i % 26)}/name-{'x' * (i % 200)}y{chr(97 + i // 26)}" for i in range(400)]
+            names += [f"lib/lib{c}.so.{k}.2" for c in "abcdef"]
+            for name in names:
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
+                data = rnd.randbytes(rnd.choice((10, 4096, 4097, rnd.randrange(1, 60000))))
+                (tree / name).write_bytes(data)
+                where[data] = (k, name)
+            (tree / "link").symlink_to("lib")
+            (tree / "empty").touch()
+            out = self.dir / f"map{k}"
+            run("mkfs.erofs", "-Enoinline_data", *([] if k else ["-Eforce-inode-extended"]), out, tree)
+            trees.append(out.read_bytes())
+        plain = lambda name: re.sub(r"\d+", "0", name)
+        seen, found = 0, 0
+        for line in run(CLI, "files", self.dir / "map0", self.dir / "map1").stdout.splitlines():
+            block, size, was, was_size = map(int, line.split())
+            file = where.get(trees[1][block * 4096:block * 4096 + size])
+            if not file:
+                continue  # a directory
+            seen += 1
+            self.assertEqual(file[0], 1)
+            old = where[trees[0][was * 4096:was * 4096 + was_size]]
+            self.assertEqual(old[0], 0)
+            self.assertEqual(plain(old[1]), plain(file[1]))
+            found += re.sub("6.1.0-56", "6.1.0-50", file[1]) == old[1]
+        self.assertEqual(seen, 466)
+        self.assertGreaterEqual(found, 400)
 
     def test_file(self):
         """A UKI: sections move by some bytes; the kernel lies in the new /usr as well."""

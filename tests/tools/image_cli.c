@@ -15,6 +15,8 @@
  *   image-cli patch-image BASE ROOT DELTA IMAGE ROOT OUT
  *   image-cli pack FILE BLOB | unpack BLOB FILE PACKED RAW
  *   image-cli inspect IMAGE
+ *   image-cli files OLD NEW
+ *       of each file and directory of NEW: block, bytes, and those of its like in OLD (0 0: none)
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +35,7 @@
 #include "tests/image_source.h"
 #include "updater/image/diff.h"
 #include "updater/image/encode.h"
+#include "updater/image/erofs.h"
 #include "updater/image/patch.h"
 #include "updater/image/write.h"
 
@@ -393,6 +396,37 @@ static int do_unpack(char **a)
 		   &e);
 }
 
+static struct erofs_map *files_of(const char *path)
+{
+	struct erofs_map *m = NULL;
+	struct err e = ERR_INIT;
+	AUTO_FREE char *p = NULL;
+	size_t n = 0;
+
+	CHECK(file_read(sys_linux(), AT_FDCWD, path, (size_t)1 << 30, &p, &n, &e) == 0, "%s",
+	      e.text);
+	CHECK(erofs_map_new((uint8_t *)p, n, &m, &e) == 0, "%s", e.text);
+	CHECK(m, "'%s' is not understood", path);
+	return m;
+}
+
+static int do_files(char **a)
+{
+	AUTO_EROFS_MAP *old = files_of(a[0]);
+	AUTO_EROFS_MAP *new = files_of(a[1]);
+	AUTO_EROFS_INDEX *x = NULL;
+	struct err e = ERR_INIT;
+	int r = erofs_index_new(old, &x, &e);
+
+	for (size_t i = 0; r >= 0 && i < new->n; i++) {
+		const struct erofs_file *f = &new->file[i], *was = erofs_index_find(x, f);
+
+		printf("%" PRIu32 " %" PRIu64 " %" PRIu32 " %" PRIu64 "\n", f->block, f->bytes,
+		       was ? was->block : 0, was ? was->bytes : 0);
+	}
+	return say(r, &e);
+}
+
 static int do_inspect(char **a)
 {
 	struct err e = ERR_INIT;
@@ -482,8 +516,10 @@ static int verb_do(size_t verb, char **a, const struct options *o)
 		return do_diff_file(a, o);
 	case 8:
 		return do_patch_file(a);
-	default:
+	case 9:
 		return do_patch_image(a);
+	default:
+		return do_files(a);
 	}
 }
 
@@ -496,7 +532,7 @@ int main(int argc, char **argv)
 		{ "encode", 3, 3 },      { "diff", 6, 6 },      { "write", 4, 4 },
 		{ "prove", 4, 4 },       { "pack", 3, 3 },      { "unpack", 5, 5 },
 		{ "inspect", 2, 2 },     { "diff-file", 4, 5 }, { "patch-file", 5, 7 },
-		{ "patch-image", 7, 7 },
+		{ "patch-image", 7, 7 }, { "files", 3, 3 },
 	};
 	struct options o = { .level = 3, .dies_at = UINT64_MAX, .flip_at = UINT64_MAX };
 
@@ -510,6 +546,6 @@ int main(int argc, char **argv)
 			return verb_do(i, argv + 1, &o);
 	(void)fprintf(stderr,
 		      "image-cli: encode, diff, write, prove, diff-file, patch-file, patch-image, "
-		      "pack, unpack or inspect\n");
+		      "files, pack, unpack or inspect\n");
 	return 2;
 }

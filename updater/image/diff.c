@@ -12,15 +12,18 @@
 
 #include "base/cleanup.h"
 #include "base/sys.h"
+#include "updater/image/erofs.h"
 #include "updater/image/index.h"
 #include "updater/image/match.h"
 #include "updater/image/seekable.h"
 #include "updater/image/similar.h"
 
 #define THREADS_MAX 64u
-#define HINTS_MAX   64u
-#define AROUND      ((uint64_t)64 << 10) /* of a hint, on either side, when it is the only one */
+#define HINTS_MAX   256u
+#define AROUND      ((uint64_t)64 << 10) /* of a hint, on either side, when they are few */
 #define AROUND_MIN  ((uint64_t)8 << 10)
+#define BESIDE      3u  /* weights of hints: that a copy lies beside it */
+#define SAME_FILE   64u /* and that it is the place in the same file */
 /*
  * Larger frames are packed better (9 % from 64 to 512 KiB), but what is lost when one is cut off
  * grows with them: small deltas keep to smaller ones.
@@ -43,6 +46,8 @@ struct differ {
 	const struct image_diff_job *job;
 	struct image_match m;
 	struct image_similar *similar;
+	struct erofs_map *map, *old_map; /* files of target and source 0; NULL: not known */
+	struct erofs_index *old;
 	struct image_delta d; /* as it will be written */
 	size_t *start;        /* the piece in which frame i begins */
 	struct packed *packed;
@@ -109,6 +114,9 @@ static void differ_done(struct differ *x)
 	free(x->d.first);
 	free(x->d.extents);
 	image_similar_free(x->similar);
+	erofs_index_free(x->old);
+	erofs_map_free(x->map);
+	erofs_map_free(x->old_map);
 	map_done(&x->m.target);
 	for (unsigned s = 0; s < IMAGE_DELTA_SOURCES; s++)
 		map_done(&x->m.source[s]);
@@ -139,13 +147,75 @@ static bool hint_beside(const struct differ *x, size_t i, uint64_t skip, struct 
 	return false;
 }
 
-/* Gathers the raw bytes of a frame, and hints for each of the parts it is made of. */
-static size_t frame_gather(const struct differ *x, size_t frame, uint8_t *raw,
-			   struct image_hint *hints, size_t *ret_hints)
-{
-	size_t n = image_delta_frame_bytes(&x->d, frame), got = 0, k = 0;
-	uint64_t off = (uint64_t)frame * x->d.frame / x->d.unit, around;
+struct hints {
+	struct image_hint h[HINTS_MAX];
+	size_t n;
+};
 
+static void hint_add(struct hints *o, const struct image_hint *h)
+{
+	if (o->n < HINTS_MAX && h->len > 0)
+		o->h[o->n++] = *h;
+}
+
+/* Where the files that blocks [b, end) of the target belong to lie in the base. */
+static void hints_of_files(const struct differ *x, uint64_t b, uint64_t end, struct hints *o)
+{
+	while (x->old && b < end) {
+		const struct erofs_file *f = erofs_map_at(x->map, b);
+		const struct erofs_file *was = f ? erofs_index_find(x->old, f) : NULL;
+		uint64_t at = f ? b - f->block : 0;
+		uint64_t stop = f ? (uint64_t)f->block + f->blocks : b + 1, n;
+
+		n = (stop < end ? stop : end) - b;
+		b += n;
+		if (!was)
+			continue;
+		if (at >= was->blocks)
+			at = was->blocks - 1;
+		n = n < was->blocks - at ? n : was->blocks - at;
+		hint_add(o, &(struct image_hint){ 0, SAME_FILE, (was->block + at) * IMAGE_BLOCK,
+						  n * IMAGE_BLOCK });
+	}
+}
+
+/* What is known of units [skip, skip + n) of piece i, which are new. */
+static void hints_of_part(const struct differ *x, size_t i, uint64_t skip, uint64_t n,
+			  struct hints *o)
+{
+	const struct image_piece *p = &x->d.pieces[i];
+	struct image_hint h = { .weight = BESIDE, .len = n * x->d.unit };
+
+	if (hint_beside(x, i, skip, &h))
+		hint_add(o, &h);
+	hints_of_files(x, p->at + skip, p->at + skip + n, o);
+}
+
+/* The fewer hints, the further around them it is looked; together they do not fill the prefix. */
+static void hints_widen(struct hints *o, size_t raw)
+{
+	uint64_t sum = 0, room = 2 * (uint64_t)raw, around;
+
+	for (size_t i = 0; i < o->n; i++)
+		sum += o->h[i].len;
+	around = o->n && sum < room ? (room - sum) / (2 * o->n) : 0;
+	around = around < AROUND ? around : AROUND;
+	around = around < AROUND_MIN ? AROUND_MIN : around;
+	for (size_t i = 0; i < o->n; i++) {
+		uint64_t back = o->h[i].off < around ? o->h[i].off : around;
+
+		o->h[i].off -= back;
+		o->h[i].len += back + around;
+	}
+}
+
+/* Gathers the raw bytes of a frame, and hints for each of the parts it is made of. */
+static size_t frame_gather(const struct differ *x, size_t frame, uint8_t *raw, struct hints *hints)
+{
+	size_t n = image_delta_frame_bytes(&x->d, frame), got = 0;
+	uint64_t off = (uint64_t)frame * x->d.frame / x->d.unit;
+
+	hints->n = 0;
 	for (size_t i = x->start[frame]; got < n; i++) {
 		const struct image_piece *p = &x->d.pieces[i];
 		uint64_t skip, len;
@@ -156,19 +226,10 @@ static size_t frame_gather(const struct differ *x, size_t frame, uint8_t *raw,
 		len = (p->len - skip) * x->d.unit;
 		len = len < n - got ? len : n - got;
 		memcpy(raw + got, x->m.target.p + (p->at + skip) * x->d.unit, (size_t)len);
-		if (k < HINTS_MAX && hint_beside(x, i, skip, &hints[k]))
-			hints[k++].len = len;
+		hints_of_part(x, i, skip, len / x->d.unit, hints);
 		got += (size_t)len;
 	}
-	around = AROUND / (k ? k : 1);
-	around = around < AROUND_MIN ? AROUND_MIN : around;
-	for (size_t i = 0; i < k; i++) {
-		uint64_t back = hints[i].off < around ? hints[i].off : around;
-
-		hints[i].off -= back;
-		hints[i].len += back + around;
-	}
-	*ret_hints = k;
+	hints_widen(hints, n);
 	return n;
 }
 
@@ -205,10 +266,10 @@ static bool window_set(ZSTD_CCtx *ctx, size_t n)
 static bool frame_pack(struct worker *w, size_t frame)
 {
 	struct packed *f = &w->x->packed[frame];
-	struct image_hint hints[HINTS_MAX];
-	size_t n_hints, prefix, n = frame_gather(w->x, frame, w->raw, hints, &n_hints);
+	struct hints hints;
+	size_t prefix, n = frame_gather(w->x, frame, w->raw, &hints);
 
-	f->n_extents = image_similar_find(w->x->similar, w->raw, n, hints, n_hints, f->extents);
+	f->n_extents = image_similar_find(w->x->similar, w->raw, n, hints.h, hints.n, f->extents);
 	prefix = prefix_gather(w->x, f, w->prefix);
 	if (!window_set(w->ctx, prefix + n))
 		return false;
@@ -456,6 +517,21 @@ static int differ_open(struct differ *x, struct err *e)
 	return r;
 }
 
+/* Which file lies where, when both are images that tell. */
+static int files_map(struct differ *x, struct err *e)
+{
+	int r = 0;
+
+	if (x->d.unit != IMAGE_BLOCK)
+		return 0;
+	r = erofs_map_new(x->m.target.p, x->m.target.n, &x->map, e);
+	if (r >= 0 && x->map)
+		r = erofs_map_new(x->m.source[0].p, x->m.source[0].n, &x->old_map, e);
+	if (r >= 0 && x->old_map)
+		r = erofs_index_new(x->old_map, &x->old, e);
+	return r;
+}
+
 int image_diff(const struct image_diff_job *job, struct image_diff_stats *ret, struct err *e)
 {
 	CLEANUP(differ_done) struct differ x = { .job = job };
@@ -465,6 +541,8 @@ int image_diff(const struct image_diff_job *job, struct image_diff_stats *ret, s
 		r = image_match(&x.m, &x.d.pieces, &x.d.n_pieces, e);
 	if (r >= 0)
 		r = frames_lay(&x, e);
+	if (r >= 0)
+		r = files_map(&x, e);
 	if (r >= 0 && x.d.frames > 0)
 		r = image_similar_new(&x.m, &x.similar, e);
 	if (r >= 0)

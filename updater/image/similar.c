@@ -185,7 +185,7 @@ static void hint_vote(const struct image_similar *s, const struct image_hint *h,
 	if (end > s->bytes[h->source])
 		end = s->bytes[h->source];
 	for (; cell * CELL < end && o->n < o->max; cell++)
-		o->v[o->n++] = (struct vote){ s->first[h->source] + (uint32_t)cell, HINT_WEIGHT };
+		o->v[o->n++] = (struct vote){ s->first[h->source] + (uint32_t)cell, h->weight };
 }
 
 static int by_cell(const void *a, const void *b)

@@ -25,9 +25,13 @@ static inline void image_similar_freep(struct image_similar **s)
 }
 #define AUTO_IMAGE_SIMILAR __attribute__((cleanup(image_similar_freep))) struct image_similar
 
-/* A guess from elsewhere (the same file's place, the copies around): bytes of a source. */
+/*
+ * A guess from elsewhere (the same file's place, the copies around): bytes of a source. weight:
+ * what a sample found at one place only counts as is 4.
+ */
 struct image_hint {
 	unsigned source;
+	unsigned weight;
 	uint64_t off, len;
 };
 
