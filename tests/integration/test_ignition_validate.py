@@ -483,6 +483,15 @@ def check_program():
         assert [i["kind"] for i in said["issues"]] == ["warning", "error"] and not said["valid"], said
 
 
+def check_examples():
+    """One config of each kind that people write: both programs take it, without a word."""
+    examples = sorted(pathlib.Path("tests/ignition").glob("*.ign"))
+    assert len(examples) >= 16, examples
+    for path in examples:
+        assert run("validate", str(path)) == (0, "%s: valid\n" % path, ""), path
+        assert judge(str(path)) == (True, {"error": [], "warning": []}), path
+
+
 def check_documented():
     text = DOC.read_text(encoding="utf-8")
     for row in [*DIFFERENCES, *THEIRS, "strict JSON"]:
@@ -499,6 +508,7 @@ def check_long_lines():
 
 def main():
     check_documented()
+    check_examples()
     check_program()
     check_refused()
     check_truncated()
