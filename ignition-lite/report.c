@@ -15,8 +15,8 @@ int ign_report_add(struct ign_report *r, const struct ign_issue *issue, struct e
 {
 	struct ign_issue *more;
 
-	r->count[issue->kind]++;
-	if (r->n == IGN_ISSUES_MAX)
+	/* of each kind, so that no warning takes the place of an error */
+	if (r->count[issue->kind]++ >= IGN_ISSUES_MAX)
 		return 0;
 	/* as few are expected, they grow one by one */
 	more = reallocarray(r->issue, r->n + 1, sizeof(*more));

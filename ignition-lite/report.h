@@ -24,7 +24,7 @@ struct ign_issue {
 	char text[IGN_ISSUE_TEXT_MAX]; /* what is wrong and what to do; holds no secrets */
 };
 
-/* Zero is an empty report. Beyond IGN_ISSUES_MAX they are only counted. */
+/* Zero is an empty report. Beyond IGN_ISSUES_MAX of a kind they are only counted. */
 struct ign_report {
 	struct ign_issue *issue;
 	size_t n;

@@ -93,7 +93,7 @@ int ign_say(struct ign_read *r, enum ign_issue_kind kind, const struct ign_at *a
 	va_end(ap);
 	write_path(issue.path, sizeof(issue.path), step, n);
 	/* finding the place reads the text from its start, so not for what is only counted */
-	if (r->text && r->report->n < IGN_ISSUES_MAX)
+	if (r->text && r->report->count[kind] < IGN_ISSUES_MAX)
 		json_locate(r->text, r->n, step, n, &issue.line, &issue.column);
 	return ign_report_add(r->report, &issue, e);
 }

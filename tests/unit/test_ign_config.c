@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "base/buf.h"
 #include "ignition-lite/config.h"
 #include "ignition-lite/plan.h"
 #include "tests/test.h"
@@ -71,9 +72,28 @@ static void check_bad(void)
 	}
 }
 
+/* However much is warned of, the error is told, with its place. */
+static void check_many(void)
+{
+	AUTO_IGN_REPORT rep = { 0 };
+	AUTO_IGN_CONFIG *c = NULL;
+	AUTO_BUF b = BUF_INIT;
+	struct err e = ERR_INIT;
+
+	CHECK(buf_addf(&b, &e, "{\"ignition\":{\"version\":\"3.0.0\"}") >= 0, "%s", e.text);
+	for (unsigned i = 0; i < 1000; i++)
+		CHECK(buf_addf(&b, &e, ",\"x%u\":1", i) >= 0, "%s", e.text);
+	CHECK(buf_addf(&b, &e, ",\n\"storage\":[]}") >= 0, "%s", e.text);
+	CHECK(ign_config_read(b.p, b.n, "w", &rep, &c, &e) < 0, "taken");
+	CHECK(strcmp(e.text, "w:2:11: $.storage: must be an object") == 0, "%s", e.text);
+	CHECK(rep.count[IGN_WARNING] == 1000 && rep.count[IGN_ERROR] == 1, "counts");
+	CHECK(rep.n == IGN_ISSUES_MAX + 1, "%zu kept", rep.n);
+}
+
 int main(void)
 {
 	check_whole();
 	check_bad();
+	check_many();
 	return 0;
 }
