@@ -236,13 +236,38 @@ static enum fetch_pace_state pace_state(const struct server *s)
 	return PACE_IDLE;
 }
 
-static void drop_slow(struct server *s, enum fetch_pace_state was)
+static int multi_new(struct server *s, struct err *e)
+{
+	if (s->multi)
+		(void)curl_multi_cleanup(s->multi);
+	s->multi = curl_multi_init();
+	if (!s->multi)
+		return err_set(e, ERR_HOST, ENOMEM, "libcurl does not start");
+	(void)curl_multi_setopt(s->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)CONNECTIONS);
+	(void)curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS);
+	return 0;
+}
+
+/*
+ * Whoever waits for a server begins again, and on new connections: nothing may come through the old
+ * ones any more, though neither side was told, and libcurl would go on using one that HTTP/2
+ * streams share.
+ */
+static int drop_slow(struct server *s, enum fetch_pace_state was, struct err *e)
 {
 	if (!fetch_pace_slow(&s->pace, was, now_ms()))
-		return;
-	for (size_t i = 0; i < WIRE_FLIGHT_MAX; i++)
-		if (s->job[i].state == JOB_RUN && s->job[i].asked)
-			fetch_transfer_slow(&s->job[i], s->multi, s->settings, now_ms());
+		return 0;
+	for (size_t i = 0; i < WIRE_FLIGHT_MAX; i++) {
+		struct fetch_job *j = &s->job[i];
+
+		if (j->state != JOB_RUN)
+			continue;
+		if (j->asked)
+			fetch_transfer_slow(j, s->multi, s->settings, now_ms());
+		else
+			fetch_transfer_defer(j, s->multi, now_ms());
+	}
+	return multi_new(s, e);
 }
 
 /* One turn: wait, hear the agent, let libcurl work, speak. 1 go on, 0 the agent hung up. */
@@ -265,8 +290,8 @@ static int turn(struct server *s, bool more, struct err *e)
 	if (curl_multi_perform(s->multi, &running) != CURLM_OK)
 		return err_set(e, ERR_HOST, EIO, "libcurl cannot go on");
 	collect(s);
-	drop_slow(s, was);
-	return 1;
+	r = drop_slow(s, was, e);
+	return r < 0 ? r : 1;
 }
 
 static int server_run(struct server *s, struct err *e)
@@ -301,11 +326,9 @@ int fetch_serve(int fd, const struct fetch_settings *settings, struct err *e)
 	s->settings = settings;
 	fetch_meter_set(&s->meter, settings->limit_rate, now_ms());
 	fetch_pace_set(&s->pace, settings->min_rate, settings->min_time_s, now_ms());
-	s->multi = curl_multi_init();
-	if (!s->multi)
-		return err_set(e, ERR_HOST, ENOMEM, "libcurl does not start");
-	(void)curl_multi_setopt(s->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)CONNECTIONS);
-	(void)curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS);
+	r = multi_new(s, e);
+	if (r < 0)
+		return r;
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
 	r = wire_send(fd, &hello, e);
 	if (r < 0)

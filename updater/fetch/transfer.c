@@ -391,3 +391,12 @@ void fetch_transfer_slow(struct fetch_job *j, CURLM *multi, const struct fetch_s
 		fetch_job_fail(j, &e);
 	fetch_transfer_stop(j, multi);
 }
+
+void fetch_transfer_defer(struct fetch_job *j, CURLM *multi, int64_t now_ms)
+{
+	fetch_transfer_stop(j, multi);
+	j->requests--;
+	j->tries--;
+	j->retry_ms = now_ms;
+	j->state = JOB_WAIT;
+}

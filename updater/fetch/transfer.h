@@ -26,6 +26,9 @@ void fetch_transfer_done(struct fetch_job *j, CURLM *multi, const struct fetch_s
 void fetch_transfer_slow(struct fetch_job *j, CURLM *multi, const struct fetch_settings *s,
 			 int64_t now_ms);
 
+/* Not yet asked for: takes the handle out of multi, to begin again at once. No try is lost. */
+void fetch_transfer_defer(struct fetch_job *j, CURLM *multi, int64_t now_ms);
+
 /* The agent has room again. */
 void fetch_transfer_resume(struct fetch_job *j);
 
