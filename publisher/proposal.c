@@ -607,7 +607,8 @@ static int apply(const struct proposal *p, const struct proposal_change *x, cons
 			       "%s of this proposal has expired meanwhile: propose again", x->role);
 	q = json_put(m->given, x->role, json_deep_copy(json_object_get(x->next->doc, "signatures")),
 		     e);
-	return q < 0 ? q : put(r, m, x, e);
+	q = q < 0 ? q : put(r, m, x, e);
+	return q < 0 ? q : 1;
 }
 
 int proposal_apply(const struct proposal *p, const struct repo *r, struct roles *m, struct err *e)

@@ -13,8 +13,10 @@ import re
 import shutil
 import subprocess
 import time
+import types
 import unittest
 
+import test_agent
 import tuf_repo
 from cryptography.hazmat.primitives import serialization
 from publish_lab import BIN, SEED, Case, canon_of, faketime, judge, publish, run, snapshot_of
@@ -350,6 +352,10 @@ class Trust(Repo):
 
 
 class Export(Repo):
+    def setUp(self):
+        super().setUp()
+        self.out = self.dir / "stick"
+
     def begin(self):
         self.init("--channel", "beta")
         for v in ("1.0.0", "1.1.0", "1.2.0"):
@@ -357,7 +363,6 @@ class Export(Repo):
                          *(() if v != "1.2.0" else ("--from", "1.1.0")))
             self.change()
         self.release("2.0.0", "--keys", self.keys, "--from", "none", channel="beta")
-        self.out = self.dir / "stick"
 
     def export(self, *more, **kw):
         return publish("export", self.repo, self.out, "--channel", "stable", "--root", self.keys / "root.json",
@@ -441,6 +446,29 @@ class Export(Repo):
         self.export("--since", "1.2.0")
         self.assertEqual(self.manifests(self.subset()[0]), {})
         publish("verify", self.out)
+
+    def test_host(self):
+        """A host takes its next release, and a new root, from the export by file://."""
+        self.init()
+        self.release("1.1.0", "--keys", self.keys)
+        test_agent.work = self.dir
+        host = test_agent.Host(pub=types.SimpleNamespace(repo=self.repo))
+        host.ctl("update")
+        run(BIN / "proa-bootctl", "--esp", host.esp, "bless", "web_1.1.0")
+        host.ctl("status")
+        self.change()
+        self.release("1.2.0", "--keys", self.keys, "--from", "1.1.0")
+        self.change_root()
+        self.export("--since", "1.1.0")
+        self.repo.rename(self.dir / "unplugged")
+        root = self.dir / "unplugged/metadata/1.root.json"
+        host.set(Source_URL="file://%s/" % self.out, Source_Root=root)
+        host.ctl("update")
+        self.assertEqual(host.slot("B")[0], "1.2.0")
+        trusted = json.loads((host.state / "trust/root.json").read_text())
+        self.assertEqual(trusted["signed"]["version"], 2)
+        # nothing newer on the stick: nothing to do, and nothing lost
+        self.assertEqual(host.ctl("check", want=None).returncode, test_agent.NOTHING)
 
     def test_broken_off(self):
         """Killed at seeded instants an export says so, and is completed by the next."""

@@ -265,7 +265,8 @@ class Ceremony(Case):
         self.unchanged(lambda: self.submit(ok=False), "missing")
         p = publish("root", "sign", alone / "p.json", "--key", self.pem("ben"), "--yes", "--out",
                     alone / "ben.json")
-        self.submit("alone/ada.json", "alone/ben.json")
+        p = self.submit("alone/ada.json", "alone/ben.json")
+        self.assertIn("published   root: new, version 1", p.stdout)
         docs = judge(self.repo)
         self.assertEqual({s["keyid"] for s in docs["root"]["signatures"]}, {self.id("ada"), self.id("ben")})
         self.assertTrue((self.keys / "root.json").exists())
@@ -273,7 +274,7 @@ class Ceremony(Case):
         self.assertIn("ada", publish("status", self.repo).stdout)
         publish("verify", self.repo, "--root", self.repo / "metadata/1.root.json")
         # once more is no harm
-        self.submit("alone/ada.json", "alone/ben.json")
+        self.assertIn("published before", self.submit("alone/ada.json", "alone/ben.json").stdout)
         judge(self.repo)
 
     def test_tampered(self):
