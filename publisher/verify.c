@@ -425,6 +425,12 @@ static int check_channels(struct verify *v, struct err *e)
 static int open_tree(struct verify *v, struct err *e)
 {
 	v->dir = open(v->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (v->dir >= 0) { /* one that was broken off may not have the folders yet */
+		int q = export_read(v->dir, &v->export, e);
+
+		if (q < 0)
+			return q;
+	}
 	if (v->dir >= 0)
 		v->meta = openat(v->dir, "metadata", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (v->meta >= 0)
@@ -456,7 +462,6 @@ int verify_run(const char *path, const char *pin, struct err *e)
 	char t[48];
 	int q = open_tree(&v, e);
 
-	q = q < 0 ? q : export_read(v.dir, &v.export, e);
 	q = q < 0 ? q : begin(&v, pin, e);
 	q = q < 0 ? q : check_channels(&v, e);
 	q = q < 0 ? q : tuf_update_role_info(v.u, "timestamp", &info, e);
