@@ -32,6 +32,7 @@ STAIRS = {
     "updater/image":   {"base", "verity"},
     "updater/slot":    {"base", "verity"},
     "updater/record":  {"base"},
+    "updater/lock":    {"base"},
     "updater/wire":    {"base"},
     "updater/fetch":   {"base", "updater/wire"},
     "updater/agent":   {"base", "verity", "bootctl", "updater/tuf", "updater/release", "updater/image",

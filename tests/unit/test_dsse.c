@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/hex.h"
 #include "tests/test.h"
-#include "updater/audit/base64.h"
 #include "updater/audit/dsse.h"
 
 /* ---- base64: against OpenSSL's, and what must be refused ---- */

@@ -14,11 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/cleanup.h"
 #include "base/hex.h"
 #include "base/json.h"
 #include "base/text.h"
-#include "updater/audit/base64.h"
 #include "updater/tuf/sign.h"
 
 enum { RAW_P256 = 64 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "updater/audit/base64.h"
+#include "base/base64.h"
 
 #include <errno.h>
 #include <string.h>
