@@ -43,6 +43,9 @@ static void test_rates(void)
 	CHECK(run(&p, PACE_WAIT, &now, 100, 0, 299) == 0, "time held does not count");
 	CHECK(run(&p, PACE_IDLE, &now, 100, 0, 1) == 0, "idle");
 	CHECK(run(&p, PACE_WAIT, &now, 100, 0, 299) == 0, "a new window after it");
+	fetch_pace_set(&p, 1024, 30, now);
+	CHECK(run(&p, PACE_WAIT, &now, 3600000, 0, 5) == 0, "it was frozen, not the server");
+	CHECK(run(&p, PACE_WAIT, &now, 3600000, 0, 1) == 1, "six steps of five seconds");
 	fetch_pace_set(&p, 0, 0, now);
 	CHECK(run(&p, PACE_WAIT, &now, 1000, 0, 10000) == 0, "any rate will do");
 	now -= 5000;

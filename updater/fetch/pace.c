@@ -3,6 +3,7 @@
 
 #define RATE_MAX (UINT64_C(1) << 40) /* so that products fit */
 #define TIME_MAX UINT64_C(31536000)
+#define STEP_MAX 5000 /* ms; a longer step means that this process did not run */
 
 static void window_begin(struct fetch_pace *p)
 {
@@ -27,6 +28,7 @@ bool fetch_pace_slow(struct fetch_pace *p, enum fetch_pace_state was, int64_t no
 	bool slow;
 
 	p->last_ms = now_ms;
+	dt = dt < STEP_MAX ? dt : STEP_MAX;
 	if (was == PACE_IDLE)
 		window_begin(p);
 	if (was != PACE_WAIT || p->least == 0)
