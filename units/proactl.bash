@@ -2,7 +2,7 @@
 # bash completion for proactl(1)
 _proactl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb= i
-	local verbs='status check stage apply update reboot why rollback forgive history'
+	local verbs='status check stage apply update reboot why rollback forgive history pause continue limit'
 	local options='--direct --config --json --help --version'
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
@@ -21,7 +21,9 @@ _proactl() {
 	esac
 	case $verb in
 	'') [[ $cur == -* ]] || options=$verbs ;;
-	update) options+=' --reboot --unattended' ;;
+	stage) options+=' --dry-run --any-size' ;;
+	update) options+=' --reboot --unattended --any-size' ;;
+	limit) [[ $cur == -* ]] || options=off ;;
 	rollback) options+=' --reason' ;;
 	forgive)
 		[[ $cur == -* ]] ||
