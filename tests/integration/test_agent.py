@@ -437,6 +437,58 @@ class Deltas(Case):
                     self.assertIn("delta", p.stderr)
                     self.updated(h, pub=pub)
 
+    def test_dry_run(self):
+        """What it says is what is fetched then, and saying it changes nothing."""
+        for pub, way in ((with_deltas, "delta"), (base, "any-base")):
+            with self.subTest(way=way):
+                h = self.host(pub)
+                before = h.seen()
+                plan = h.json("stage", "--dry-run")
+                self.assertEqual(h.seen(), before)
+                self.assertEqual(plan["plan"]["usr"]["way"], way)
+                self.assertIn("Nothing was changed", h.ctl("stage", "--dry-run").stdout)
+                j = h.json("stage")
+                self.assertEqual(j["plan"], plan["plan"])
+                self.assertEqual(j["fetched"], plan["plan"]["fetch"])
+                self.assertEqual(j["copied"], plan["plan"]["copy"])
+                self.assertTrue(h.json("stage", "--dry-run", want=NOTHING)["nothing"])
+
+    def test_max_download(self):
+        h = self.host(base)
+        for limit in ("100K", "5%"):
+            with self.subTest(limit=limit):
+                h.set(Update_MaxDownload=limit)
+                before = h.seen()
+                p = h.ctl("update", want=WAITING)
+                for word in ("MaxDownload=", "no delta from 1.0.0", "--any-size"):
+                    self.assertIn(word, " ".join(p.stdout.split()))
+                self.assertIn("MaxDownload=", h.ctl("why").stdout)
+                self.assertEqual(h.seen(), before)
+                why = h.json("why")["decision"]
+                self.assertEqual((why["verdict"], why["reasons"][0]["code"]),
+                                 ("blocked", "max-download"))
+        self.assertGreater(h.json("stage", "--dry-run", want=WAITING)["wants"], 100000)
+        h.set(Update_MaxDownload="many")
+        self.one_sentence(h.ctl("check", want=FAILED), ["MaxDownload"])
+        h.set(Update_MaxDownload="100K")
+        h.ctl("update", "--any-size")
+        self.updated(h)
+
+    def test_max_download_in_the_middle(self):
+        """The delta is small enough, but wrong: the rest waits too, and then goes on."""
+        pub = with_deltas.copy("max-middle")
+        h = self.host(pub)
+        h.set(Update_MaxDownload=h.json("stage", "--dry-run")["plan"]["fetch"] + 1000)
+        blob = pub.blob("1.1.0", "usr-delta")
+        data = bytearray(blob.read_bytes())
+        data[-5] ^= 0x20
+        blob.write_bytes(data)
+        p = h.ctl("update", want=WAITING)
+        self.assertIn("the delta from 1.0.0", " ".join(p.stdout.split()))
+        self.assertEqual(h.json("status")["state"], "interrupted")
+        h.ctl("update", "--any-size")
+        self.updated(h, pub=pub)
+
     def test_rotten_base(self):
         """Bytes of what runs have changed on the disk: fetched instead."""
         h = self.host(with_deltas)
@@ -767,6 +819,43 @@ class Service(Case):
         self.h.set(Fetch_BandwidthLimit=None)
         self.assertEqual(self.h.json("status")["state"], "interrupted")
         self.h.ctl("update")
+        self.updated(self.h)
+
+    def test_pause_and_continue(self):
+        self.h.set(Fetch_BandwidthLimit="200K")
+        self.ctl("pause", want=NOTHING)
+        p = subprocess.Popen([BIN / "proactl", "update"], env=self.env, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+        status = lambda: json.loads(self.ctl("--json", "status").stdout)
+        wait_for(lambda: (status()["job"] or {}).get("phase") == "write")
+        self.ctl("pause")
+        self.assertIn("proactl continue", self.ctl("status").stdout)
+        time.sleep(0.5)
+        before = status()["job"]
+        self.assertTrue(before["paused"])
+        time.sleep(2)
+        self.assertEqual(status()["job"], before)
+        self.ctl("limit", "nonsense", want=FAILED)
+        self.ctl("limit", "off")
+        self.ctl("continue")
+        out, err = p.communicate(timeout=120)
+        self.assertEqual(p.returncode, DONE, err)
+        self.updated(self.h)
+        self.ctl("continue", want=NOTHING)
+
+    def test_cancelled_while_paused(self):
+        self.h.set(Fetch_BandwidthLimit="200K")
+        p = subprocess.Popen([BIN / "proactl", "update"], env=self.env, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+        status = lambda: json.loads(self.ctl("--json", "status").stdout)
+        wait_for(lambda: (status()["job"] or {}).get("phase") == "write")
+        self.ctl("pause")
+        time.sleep(0.5)
+        p.send_signal(signal.SIGINT)
+        p.communicate(timeout=60)
+        self.assertEqual(status()["state"], "interrupted")
+        self.h.set(Fetch_BandwidthLimit=None)
+        self.ctl("update")
         self.updated(self.h)
 
     def test_service_without_fetch(self):

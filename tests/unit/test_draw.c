@@ -31,6 +31,8 @@ static int draw_named(const char *name, const json_t *j, struct buf *out, struct
 		return draw_check(j, NOW, out, e);
 	if (strncmp(name, "history-", 8) == 0)
 		return draw_history(j, strtoull(name + 8, NULL, 10), NOW, out, e);
+	if (strncmp(name, "plan", 4) == 0)
+		return draw_plan(j, out, e);
 	if (strncmp(name, "staged", 6) == 0)
 		return draw_staged(j, out, e);
 	CHECK(strncmp(name, "applied", 7) == 0, "%s: what is it?", name);
@@ -88,8 +90,8 @@ static void draw_file(const char *name)
 
 static void draw_every_way(const char *text)
 {
-	static const char *const names[] = { "status-",  "why-",   "check-",
-					     "history-", "staged", "applied" };
+	static const char *const names[] = { "status-", "why-",    "check-", "history-",
+					     "staged",  "applied", "plan" };
 	struct json_limits lim = JSON_LIMITS_DEFAULT;
 	AUTO_JSON *j = NULL;
 	struct err e = ERR_INIT;

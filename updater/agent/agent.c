@@ -24,7 +24,7 @@ const char *agent_verb_name(enum agent_verb v)
 	static const char *const names[] = {
 		[AGENT_NONE] = "none",   [AGENT_CHECK] = "check",       [AGENT_STAGE] = "stage",
 		[AGENT_APPLY] = "apply", [AGENT_ROLLBACK] = "rollback", [AGENT_FORGIVE] = "forgive",
-		[AGENT_WHY] = "why",     [AGENT_REBOOT] = "reboot",
+		[AGENT_WHY] = "why",     [AGENT_REBOOT] = "reboot",     [AGENT_PLAN] = "plan",
 	};
 
 	return names[v];
@@ -282,6 +282,7 @@ static void decide(struct agent *a, const struct record *rec, const struct trust
 
 /* One check: metadata refreshed and verified, the decision made and recorded. */
 struct check {
+	struct agent *agent;
 	struct fetcher *fetch;
 	struct trust trust;
 	struct trust_job job;
@@ -292,6 +293,8 @@ struct check {
 static void check_done(struct check *c)
 {
 	trust_done(&c->trust);
+	if (c->agent)
+		c->agent->fetch = NULL;
 	fetcher_free(c->fetch);
 }
 #define AUTO_CHECK __attribute__((cleanup(check_done))) struct check
@@ -332,6 +335,9 @@ static int check_metadata(struct agent *a, struct check *c, struct err *e)
 
 	if (r < 0)
 		return r;
+	c->agent = a;
+	a->fetch = c->fetch;
+	fetcher_pause(a->fetch, a->paused);
 	c->job = (struct trust_job){ .sys = a->sys,
 				     .state = a->host->state,
 				     .first_root = a->host->conf.root,
@@ -457,10 +463,61 @@ static int result_json(const char *version, const struct act_result *res, json_t
 		r = json_put_u64(o, "kept", res->kept, e);
 	if (r == 0)
 		r = json_put_u64(o, "hashed", res->hashed, e);
+	if (r == 0)
+		r = json_put_u64(o, "copied", res->copied, e);
+	if (r == 0)
+		r = json_put_u64(o, "spared", res->spared, e);
 	return r;
 }
 
-static int run_stage(struct agent *a, json_t **ret, struct err *e)
+/* What MaxDownload= comes to for this release; 0: any number of bytes. */
+static uint64_t max_fetch(const struct config *conf, const struct release_manifest *m)
+{
+	uint64_t all = release_blob_find(m, RELEASE_USR_FULL, NULL)->bytes +
+		       release_blob_find(m, RELEASE_UKI_FULL, NULL)->bytes;
+
+	return conf->max_percent ? all / 100 * conf->max_percent + 1 : conf->max_fetch;
+}
+
+/* What staging would do, added to the decision to update; changes nothing. */
+static int plan_json(struct agent *a, struct check *c, json_t *o, struct err *e)
+{
+	struct work w = { .agent = a, .fetch = c->fetch };
+	struct act act = make_act(a, &w);
+	struct act_result res = { .slot = SLOT_A };
+	struct release_manifest m;
+	int r = trust_manifest(&c->job, &c->trust, c->decision.chosen, &m, e);
+
+	if (r < 0)
+		return r;
+	act.max_fetch = max_fetch(&a->host->conf, &m);
+	r = act_plan_stage(&act, &m, &res, e);
+	if (r == 0)
+		r = result_json(m.version, &res, o, e);
+	if (r == 0 && !res.nothing)
+		r = report_plan(o, &res, e);
+	if (r == 0 && res.waits)
+		r = report_waits(o, m.version, &res, act.max_fetch, e);
+	return r;
+}
+
+static int run_plan(struct agent *a, json_t **ret, struct err *e)
+{
+	AUTO_CHECK c = { .fetch = NULL };
+	AUTO_JSON *o = NULL;
+	int r = check(a, &c, e);
+
+	if (r == 0)
+		r = decision_json(a, &c, &o, e);
+	if (r == 0 && c.decision.verdict == RELEASE_UPDATE)
+		r = plan_json(a, &c, o, e);
+	if (r < 0)
+		return r;
+	*ret = json_incref(o);
+	return 0;
+}
+
+static int run_stage(struct agent *a, bool any_size, json_t **ret, struct err *e)
 {
 	AUTO_CHECK c = { .fetch = NULL };
 	AUTO_JSON *o = NULL;
@@ -482,9 +539,14 @@ static int run_stage(struct agent *a, json_t **ret, struct err *e)
 	if (r < 0)
 		return r;
 	w.fetch = c.fetch;
+	act.max_fetch = any_size ? 0 : max_fetch(&a->host->conf, &m);
 	r = act_stage(&act, &m, &res, e);
 	if (r == 0)
 		r = result_json(m.version, &res, o, e);
+	if (r == 0 && !res.nothing)
+		r = report_plan(o, &res, e);
+	if (r == 0 && res.waits)
+		r = report_waits(o, m.version, &res, act.max_fetch, e);
 	if (r < 0)
 		return r;
 	*ret = json_incref(o);
@@ -594,6 +656,25 @@ static int run_reboot(struct agent *a, json_t **ret, struct err *e)
 
 static int describe(struct agent *a, json_t **ret, struct err *e);
 
+/* Would it wait for a person for being too large? What hinders the answer is no failure of `why`.
+ */
+static int why_waits(struct agent *a, struct check *c, json_t *decision, struct err *e)
+{
+	const struct config *conf = &a->host->conf;
+	struct work w = { .agent = a, .fetch = c->fetch };
+	struct act act = make_act(a, &w);
+	struct act_result res = { .slot = SLOT_A };
+	struct release_manifest m;
+
+	if (c->decision.verdict != RELEASE_UPDATE || (!conf->max_fetch && !conf->max_percent) ||
+	    trust_manifest(&c->job, &c->trust, c->decision.chosen, &m, NULL) < 0)
+		return 0;
+	act.max_fetch = max_fetch(conf, &m);
+	if (act_plan_stage(&act, &m, &res, NULL) < 0 || !res.waits)
+		return 0;
+	return report_waits(decision, m.version, &res, act.max_fetch, e);
+}
+
 /* The decision beside the status, so that one answer explains everything. */
 static int run_why(struct agent *a, json_t **ret, struct err *e)
 {
@@ -615,6 +696,8 @@ static int run_why(struct agent *a, json_t **ret, struct err *e)
 		r = decision_json(a, &c, &decision, e);
 	if (r == 0 && decision)
 		r = json_put(o, "decision", decision, e);
+	if (r == 0 && decision)
+		r = why_waits(a, &c, decision, e);
 	if (r == 0)
 		r = describe(a, &status, e);
 	if (r == 0)
@@ -632,7 +715,9 @@ static int run_verb(struct agent *a, enum agent_verb v, const char *arg, json_t 
 	case AGENT_CHECK:
 		return run_check(a, ret, e);
 	case AGENT_STAGE:
-		return run_stage(a, ret, e);
+		return run_stage(a, arg && strcmp(arg, "any-size") == 0, ret, e);
+	case AGENT_PLAN:
+		return run_plan(a, ret, e);
 	case AGENT_APPLY:
 		return run_apply(a, ret, e);
 	case AGENT_ROLLBACK:
@@ -654,6 +739,7 @@ static enum machine_state state_of(enum agent_verb v, enum machine_state before)
 	switch (v) {
 	case AGENT_CHECK:
 	case AGENT_WHY:
+	case AGENT_PLAN:
 		return MACHINE_CHECKING;
 	case AGENT_STAGE:
 		return MACHINE_STAGING;
@@ -710,12 +796,31 @@ static int run_alone(struct agent *a, enum agent_verb v, const char *arg, json_t
 	if (r < 0)
 		return r;
 	a->busy = v;
-	a->acting = false;
+	a->acting = a->paused = false;
 	if (a->changed)
 		a->changed(a->arg);
 	r = run_verb(a, v, arg, ret, e);
 	a->busy = AGENT_NONE;
+	a->paused = false;
 	return r;
+}
+
+bool agent_pause(struct agent *a, bool paused)
+{
+	if (a->busy == AGENT_NONE)
+		return false;
+	a->paused = paused;
+	if (a->fetch)
+		fetcher_pause(a->fetch, paused);
+	return true;
+}
+
+bool agent_limit(struct agent *a, uint64_t limit)
+{
+	if (!a->fetch)
+		return false;
+	fetcher_limit(a->fetch, limit);
+	return true;
 }
 
 int agent_run(struct agent *a, enum agent_verb v, const char *arg, json_t **ret, struct err *e)
@@ -746,6 +851,8 @@ static int describe_busy(struct agent *a, json_t **ret, struct err *e)
 		r = json_put_str(o, "state", machine_state_name(state_of(a->busy, a->state)), e);
 	if (r == 0)
 		r = json_put_str(job, "verb", agent_verb_name(a->busy), e);
+	if (r == 0)
+		r = json_put(job, "paused", json_boolean(a->paused), e);
 	if (r == 0)
 		r = json_put_str(job, "phase", a->acting ? agent_phase_name(a->phase) : "metadata",
 				 e);

@@ -24,6 +24,7 @@ enum agent_verb {
 	AGENT_FORGIVE,
 	AGENT_WHY,
 	AGENT_REBOOT,
+	AGENT_PLAN,
 };
 const char *agent_verb_name(enum agent_verb v); /* "check", ... */
 
@@ -38,6 +39,8 @@ struct agent {
 	bool acting; /* phase, done and total mean something */
 	enum act_phase phase;
 	uint64_t done, total;
+	bool paused;                /* the verb that runs waits for agent_pause(false) */
+	struct fetcher *fetch;      /* while a verb uses it */
 	json_t *status;             /* last describe, served while busy */
 	struct machine_settle news; /* of the last settling that had some; the loop's to take */
 
@@ -67,9 +70,18 @@ int agent_open(struct agent *a, struct err *e) __attribute__((warn_unused_result
 void agent_done(struct agent *a);
 
 /*
+ * Holds the verb that runs, or lets it go on: reading, writing and downloading. False: none runs.
+ * The verb's `pump` must not return while `paused` is set.
+ */
+bool agent_pause(struct agent *a, bool paused);
+
+/* Another bandwidth limit (bytes per second, 0: none) for the verb that runs; false: none does. */
+bool agent_limit(struct agent *a, uint64_t limit);
+
+/*
  * Runs a verb to its end. ERR_RETRY -EBUSY: another proad works on this host; -ECANCELED. arg: the
- * reason (rollback) or the version (forgive), else NULL. *ret: a fresh object for the caller,
- * docs/org.proa.Host1. Errors are those of the rooms below.
+ * reason (rollback), the version (forgive), "any-size" (stage), else NULL. *ret: a fresh object for
+ * the caller, docs/org.proa.Host1. Errors are those of the rooms below.
  */
 int agent_run(struct agent *a, enum agent_verb v, const char *arg, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));

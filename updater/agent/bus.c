@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/num.h"
 #include "base/progress.h"
 #include "base/spawn.h"
 #include "base/text.h"
@@ -74,6 +75,18 @@ static int on_stage(sd_bus_message *m, void *arg, sd_bus_error *error)
 	return take_verb(arg, AGENT_STAGE, "", m);
 }
 
+static int on_stage_any_size(sd_bus_message *m, void *arg, sd_bus_error *error)
+{
+	(void)error;
+	return take_verb(arg, AGENT_STAGE, "any-size", m);
+}
+
+static int on_plan(sd_bus_message *m, void *arg, sd_bus_error *error)
+{
+	(void)error;
+	return take_verb(arg, AGENT_PLAN, "", m);
+}
+
 static int on_apply(sd_bus_message *m, void *arg, sd_bus_error *error)
 {
 	(void)error;
@@ -119,6 +132,51 @@ static int on_cancel(sd_bus_message *m, void *arg, sd_bus_error *error)
 	(void)error;
 	b->cancel = b->verb != AGENT_NONE;
 	return sd_bus_reply_method_return(m, "");
+}
+
+static int reply_held(struct bus *b, bool held, sd_bus_message *m)
+{
+	AUTO_JSON *j = json_object();
+	struct err e = ERR_INIT;
+
+	if (!j || json_put_str(j, "verb", agent_verb_name(b->agent->busy), &e) < 0 ||
+	    json_put(j, "paused", json_boolean(b->agent->paused), &e) < 0 ||
+	    json_put(j, "nothing", json_boolean(!held), &e) < 0)
+		return -ENOMEM;
+	return reply_json(m, j);
+}
+
+static int on_pause(sd_bus_message *m, void *arg, sd_bus_error *error)
+{
+	struct bus *b = arg;
+
+	(void)error;
+	return reply_held(b, agent_pause(b->agent, true), m);
+}
+
+static int on_continue(sd_bus_message *m, void *arg, sd_bus_error *error)
+{
+	struct bus *b = arg;
+
+	(void)error;
+	return reply_held(b, agent_pause(b->agent, false), m);
+}
+
+static int on_limit(sd_bus_message *m, void *arg, sd_bus_error *error)
+{
+	struct bus *b = arg;
+	struct err e = ERR_INIT;
+	uint64_t limit = 0;
+	const char *text;
+	int r = sd_bus_message_read(m, "s", &text);
+
+	(void)error;
+	if (r < 0)
+		return r;
+	if (strcmp(text, "off") != 0 &&
+	    num_parse_bytes(text, "the bandwidth limit", &limit, &e) < 0)
+		return reply_error(m, &e);
+	return reply_held(b, agent_limit(b->agent, limit), m);
 }
 
 static int on_describe(sd_bus_message *m, void *arg, sd_bus_error *error)
@@ -174,6 +232,14 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_VTABLE_START(0),
 	SD_BUS_METHOD_WITH_ARGS("Check", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", decision), on_check, 0),
 	SD_BUS_METHOD_WITH_ARGS("Stage", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result), on_stage, 0),
+	SD_BUS_METHOD_WITH_ARGS("StageAnySize", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result),
+				on_stage_any_size, 0),
+	SD_BUS_METHOD_WITH_ARGS("Plan", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", plan), on_plan, 0),
+	SD_BUS_METHOD_WITH_ARGS("Pause", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", held), on_pause, 0),
+	SD_BUS_METHOD_WITH_ARGS("Continue", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", held), on_continue,
+				0),
+	SD_BUS_METHOD_WITH_ARGS("SetBandwidthLimit", SD_BUS_ARGS("s", bytes_per_second),
+				SD_BUS_RESULT("s", held), on_limit, 0),
 	SD_BUS_METHOD_WITH_ARGS("Apply", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result), on_apply, 0),
 	SD_BUS_METHOD_WITH_ARGS("Rollback", SD_BUS_ARGS("s", reason), SD_BUS_RESULT("s", result),
 				on_rollback, 0),

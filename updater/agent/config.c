@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/conf.h"
 #include "base/file.h"
+#include "base/num.h"
 #include "base/sys.h"
 #include "base/version.h"
 #include "bootctl/uki.h"
@@ -39,6 +40,7 @@ static const char *const known[] = {
 	"Update.MinimumVersion",
 	"Update.MaximumVersion",
 	"Update.CriticalAtOnce",
+	"Update.MaxDownload",
 	"Fetch.Socket",
 	"Fetch.BandwidthLimit",
 	"Fetch.MinimumRate",
@@ -323,6 +325,25 @@ static int load_reboot(struct conf *c, struct config *cfg, struct err *e)
 	return r;
 }
 
+/* Bytes (20M), or how much of the whole release (25%). */
+static int load_max(struct conf *c, struct config *cfg, struct err *e)
+{
+	uint64_t percent;
+	char value[32];
+	size_t n;
+	int r = get(c, "Update", "MaxDownload", NULL, value, sizeof(value), e);
+
+	n = r == 0 ? strlen(value) : 0;
+	if (r < 0 || n == 0)
+		return r;
+	if (value[n - 1] != '%')
+		return conf_bytes(c, "Update", "MaxDownload", 0, &cfg->max_fetch, e);
+	if (num_parse(value, n - 1, 1, 100, "MaxDownload=", &percent, NULL) < 0)
+		return bad_value(c, "Update", "MaxDownload", "must be bytes, or 1% to 100%", e);
+	cfg->max_percent = (unsigned)percent;
+	return 0;
+}
+
 static int load_update(struct conf *c, struct config *cfg, struct err *e)
 {
 	uint64_t tries = 3;
@@ -340,6 +361,8 @@ static int load_update(struct conf *c, struct config *cfg, struct err *e)
 	cfg->mode = (enum config_mode)r;
 	cfg->tries = (unsigned)tries;
 	r = load_reboot(c, cfg, e);
+	if (r == 0)
+		r = load_max(c, cfg, e);
 	return r < 0 ? r : load_policy(c, cfg, e);
 }
 

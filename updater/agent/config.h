@@ -40,6 +40,9 @@ struct config {
 	enum config_mode mode;      /* [Update] Mode= */
 	enum config_reboot reboot;  /* [Update] Reboot= */
 	struct windows windows;     /* [Update] RebootWindow= */
+	/* [Update] MaxDownload=: bytes, or percent of the whole release; 0 and 0: any number */
+	uint64_t max_fetch;
+	unsigned max_percent;
 	/*
 	 * [Update] Pin=, Hold=, MinimumAge=, MinimumVersion=, MaximumVersion=, CriticalAtOnce=; its
 	 * own `where` pointers are not set, these are what they should point to

@@ -35,14 +35,14 @@ static bool ending(const struct loop *l)
 	       sd_event_get_exit_code(l->event, NULL) >= 0;
 }
 
-/* While a verb runs: serve whoever asks. */
+/* While a verb runs: serve whoever asks; held, until it may go on. */
 static int loop_pump(void *arg)
 {
 	struct loop *l = arg;
 	int r = 1;
 
-	while (r > 0 && !ending(l))
-		r = sd_event_run(l->event, 0);
+	while ((r > 0 || (r == 0 && l->bus.agent->paused && !l->bus.cancel)) && !ending(l))
+		r = sd_event_run(l->event, l->bus.agent->paused ? UINT64_MAX : 0);
 	return l->bus.cancel || ending(l) ? -ECANCELED : 0;
 }
 

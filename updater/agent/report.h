@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "base/json.h"
+#include "updater/agent/act.h"
 #include "updater/agent/host.h"
 #include "updater/agent/machine.h"
 #include "updater/agent/trust.h"
@@ -21,6 +22,14 @@ int report_decision(const struct host *h, const struct release_decision *d, json
 /* Which check of TUF refused the metadata, and an expired role's date; null when none did. */
 int report_refusal(const struct trust *t, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));
+
+/* The member "plan": what staging would do, or has done. */
+int report_plan(json_t *o, const struct act_result *res, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* A decision to update that waits for a person, as so much would have to be fetched. */
+int report_waits(json_t *decision, const char *version, const struct act_result *res,
+		 uint64_t max_fetch, struct err *e) __attribute__((warn_unused_result));
 
 int report_history(const struct record *rec, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));

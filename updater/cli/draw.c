@@ -101,7 +101,7 @@ static int fold_line(const char *s, size_t n, struct buf *out, struct err *e)
 }
 
 /* Everything that is drawn goes through here, so that nothing is wider than a terminal. */
-static int fold(const struct buf *in, struct buf *out, struct err *e)
+int draw_fold(const struct buf *in, struct buf *out, struct err *e)
 {
 	int r = 0;
 
@@ -191,9 +191,11 @@ static int draw_job(const json_t *s, struct buf *out, struct err *e)
 	char verb[TEXT_MAX], phase[TEXT_MAX];
 	double total = (double)number(job, "total"), done = (double)number(job, "done");
 
-	return buf_addf(out, e, "Busy: %s (%s), %.0f %%.\n", text_of(job, "verb", verb),
-			text_of(job, "phase", phase),
-			total > 0 ? (done < total ? done / total : 1) * 100 : 0);
+	return buf_addf(out, e, "%s: %s (%s), %.0f %%%s.\n",
+			json_is_true(json_object_get(job, "paused")) ? "Paused" : "Busy",
+			text_of(job, "verb", verb), text_of(job, "phase", phase),
+			total > 0 ? (done < total ? done / total : 1) * 100 : 0,
+			json_is_true(json_object_get(job, "paused")) ? " (proactl continue)" : "");
 }
 
 static bool newest_failed(const json_t *s)
@@ -322,7 +324,7 @@ int draw_status(const json_t *status, int64_t now, struct buf *out, struct err *
 		r = draw_failed(status, now, &b, e);
 	if (r == 0)
 		r = draw_todo(status, &b, e);
-	return r == 0 ? fold(&b, out, e) : r;
+	return r == 0 ? draw_fold(&b, out, e) : r;
 }
 
 static int draw_reasons(const json_t *decision, int64_t now, struct buf *out, struct err *e)
@@ -379,7 +381,7 @@ int draw_check(const json_t *decision, int64_t now, struct buf *out, struct err 
 	AUTO_BUF b = BUF_INIT;
 	int r = check_text(decision, now, &b, e);
 
-	return r == 0 ? fold(&b, out, e) : r;
+	return r == 0 ? draw_fold(&b, out, e) : r;
 }
 
 /* What stands between the staged or applied release and its being run. */
@@ -470,7 +472,7 @@ int draw_why(const json_t *why, int64_t now, struct buf *out, struct err *e)
 		r = draw_pending(s, &b, e);
 	if (r == 0)
 		r = draw_notes(json_is_object(d) ? d : why, &b, e);
-	return r == 0 ? fold(&b, out, e) : r;
+	return r == 0 ? draw_fold(&b, out, e) : r;
 }
 
 static int draw_event(const json_t *ev, int64_t now, struct buf *out, struct err *e)
@@ -538,7 +540,7 @@ int draw_history(const json_t *events, uint64_t id, int64_t now, struct buf *out
 	AUTO_BUF b = BUF_INIT;
 	int r = history_text(events, id, now, &b, e);
 
-	return r == 0 ? fold(&b, out, e) : r;
+	return r == 0 ? draw_fold(&b, out, e) : r;
 }
 
 int draw_staged(const json_t *result, struct buf *out, struct err *e)

@@ -25,6 +25,12 @@ int draw_history(const json_t *events, uint64_t id, int64_t now, struct buf *out
 /* What Stage and Apply did, one line each. */
 int draw_staged(const json_t *result, struct buf *out, struct err *e)
 	__attribute__((warn_unused_result));
+/* Lines beyond 80 columns are folded at blanks. */
+int draw_fold(const struct buf *in, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
+/* What Plan says that Stage would do. */
+int draw_plan(const json_t *plan, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
 int draw_applied(const json_t *result, struct buf *out, struct err *e)
 	__attribute__((warn_unused_result));
 

@@ -19,6 +19,7 @@ enum { DONE = 0, FAILED = 1, USAGE = 2, NOTHING = 3, WAITING = 4 };
 struct cli {
 	struct link_options link_options;
 	bool json, reboot, unattended;
+	bool dry_run, any_size;
 	bool quiet; /* the answers are printed together at the end */
 	const char *reason;
 	struct link *link;
@@ -33,8 +34,11 @@ static void usage(FILE *to)
 		    "  status             what runs, what is in the two slots, what boots next\n"
 		    "  check              look for a newer release, change nothing\n"
 		    "  stage              fetch it, write it to the other slot, prove it\n"
+		    "                     [--dry-run] [--any-size]\n"
 		    "  apply              make what is staged boot next\n"
-		    "  update             stage and apply [--reboot] [--unattended]\n"
+		    "  update             stage and apply [--reboot] [--unattended] [--any-size]\n"
+		    "  pause, continue    hold what proad is doing, and let it go on\n"
+		    "  limit BYTES|off    bandwidth a second, for the download that runs\n"
 		    "  reboot             reboot into what boots next\n"
 		    "  why                which release this host should run, and what stands in "
 		    "the way\n"
@@ -47,6 +51,8 @@ static void usage(FILE *to)
 		    "  --json             print the answer as JSON\n"
 		    "  --reboot           update: reboot when it is applied\n"
 		    "  --unattended       update: reboot only if [Update] Reboot= says so\n"
+		    "  --dry-run          stage: say what would be fetched, copied and written\n"
+		    "  --any-size         stage, update: also more than MaxDownload= allows\n"
 		    "  --reason TEXT      rollback: for the history\n"
 		    "  --help, --version\n"
 		    "\n"
@@ -220,7 +226,7 @@ static int stage(struct cli *c, json_t **ret)
 	struct err e = ERR_INIT;
 	int r;
 
-	if (call(c, "Stage", NULL, ret, &e) < 0)
+	if (call(c, c->any_size ? "StageAnySize" : "Stage", NULL, ret, &e) < 0)
 		return fail(c, &e);
 	r = show(c, *ret, draw_stage_result);
 	if (r == DONE && verdict_is(*ret, "update"))
@@ -228,12 +234,66 @@ static int stage(struct cli *c, json_t **ret)
 	return r == DONE ? verdict_status(*ret) : r;
 }
 
+static int draw_plan_result(const json_t *j, int64_t now, struct buf *out, struct err *e)
+{
+	/* a plan that waits is shown too, and then what it waits for */
+	int r = json_object_get(j, "slot") ? draw_plan(j, out, e) : 0;
+
+	return r == 0 && !verdict_is(j, "update") ? draw_check(j, now, out, e) : r;
+}
+
+static int verb_plan(struct cli *c)
+{
+	AUTO_JSON *j = NULL;
+	struct err e = ERR_INIT;
+	int r;
+
+	if (call(c, "Plan", NULL, &j, &e) < 0)
+		return fail(c, &e);
+	r = show(c, j, draw_plan_result);
+	if (r == DONE && json_is_true(json_object_get(j, "nothing")))
+		return NOTHING;
+	return r == DONE ? verdict_status(j) : r;
+}
+
 static int verb_stage(struct cli *c, const char *arg)
 {
 	AUTO_JSON *j = NULL;
 
 	(void)arg;
-	return stage(c, &j);
+	return c->dry_run ? verb_plan(c) : stage(c, &j);
+}
+
+/* Pause, continue, limit: 3 when nothing runs that they could be about. */
+static int hold(struct cli *c, const char *method, const char *arg, const char *done)
+{
+	AUTO_JSON *j = NULL;
+	struct err e = ERR_INIT;
+	bool nothing;
+
+	if (call(c, method, arg, &j, &e) < 0)
+		return fail(c, &e);
+	nothing = json_is_true(json_object_get(j, "nothing"));
+	if (c->json && print_json(c, j) != DONE)
+		return FAILED;
+	if (!c->json)
+		puts(nothing ? "nothing runs" : done);
+	return nothing ? NOTHING : DONE;
+}
+
+static int verb_pause(struct cli *c, const char *arg)
+{
+	return hold(c, "Pause", arg, "paused: proactl continue");
+}
+
+static int verb_continue(struct cli *c, const char *arg)
+{
+	return hold(c, "Continue", arg, "goes on");
+}
+
+static int verb_limit(struct cli *c, const char *arg)
+{
+	return hold(c, "SetBandwidthLimit", arg, "limited, until this download ends");
 }
 
 static int apply(struct cli *c, json_t **ret)
@@ -390,6 +450,8 @@ static const struct verb {
 	{ "update", verb_update, 0, 0 },   { "reboot", verb_reboot, 0, 0 },
 	{ "why", verb_why, 0, 0 },         { "rollback", verb_rollback, 0, 0 },
 	{ "forgive", verb_forgive, 1, 1 }, { "history", verb_history, 0, 1 },
+	{ "pause", verb_pause, 0, 0 },     { "continue", verb_continue, 0, 0 },
+	{ "limit", verb_limit, 1, 1 },
 };
 
 static const struct verb *find_verb(const char *name)
@@ -409,6 +471,8 @@ static int parse(int argc, char **argv, struct cli *c)
 		{ "json", no_argument, NULL, 'j' },
 		{ "reboot", no_argument, NULL, 'r' },
 		{ "unattended", no_argument, NULL, 'u' },
+		{ "dry-run", no_argument, NULL, 'D' },
+		{ "any-size", no_argument, NULL, 'A' },
 		{ "reason", required_argument, NULL, 'R' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
@@ -432,6 +496,12 @@ static int parse(int argc, char **argv, struct cli *c)
 			break;
 		case 'u':
 			c->unattended = true;
+			break;
+		case 'D':
+			c->dry_run = true;
+			break;
+		case 'A':
+			c->any_size = true;
 			break;
 		case 'R':
 			c->reason = optarg;
