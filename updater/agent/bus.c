@@ -138,12 +138,14 @@ static int reply_held(struct bus *b, bool held, sd_bus_message *m)
 {
 	AUTO_JSON *j = json_object();
 	struct err e = ERR_INIT;
+	int r = j ? json_put_str(j, "verb", agent_verb_name(b->agent->busy), &e)
+		  : err_set(&e, ERR_HOST, ENOMEM, "out of memory");
 
-	if (!j || json_put_str(j, "verb", agent_verb_name(b->agent->busy), &e) < 0 ||
-	    json_put(j, "paused", json_boolean(b->agent->paused), &e) < 0 ||
-	    json_put(j, "nothing", json_boolean(!held), &e) < 0)
-		return -ENOMEM;
-	return reply_json(m, j);
+	if (r == 0)
+		r = json_put(j, "paused", json_boolean(b->agent->paused), &e);
+	if (r == 0)
+		r = json_put(j, "nothing", json_boolean(!held), &e);
+	return r < 0 ? reply_error(m, &e) : reply_json(m, j);
 }
 
 static int on_pause(sd_bus_message *m, void *arg, sd_bus_error *error)
