@@ -7,13 +7,13 @@ import time
 import image
 
 # The slot is synced each time this much was written; what came later may go with the power.
-UNSYNCED = 32 * image.MIB
+UNSYNCED = 16 * image.MIB
 SLACK = 4 * image.MIB  # what was under way: groups being proved, the buffers of three sockets
 
 
 def run(lab):
     repo = lab.folder / "repo"
-    bulk, uki = lab.bulk(repo, "1.1.0"), lab.blob(repo, "1.1.0", "uki-full")
+    bulk, uki = lab.bulk(repo, "1.1.0"), lab.blob(repo, "1.1.0", "uki-delta")
     slow, quick = lab.serve(rate=max(bulk // 30, 1_000_000)), lab.serve()
     proxy = lab.proxy(slow)  # counts what passes; nginx's log only knows finished answers
     host = lab.host(proxy)
@@ -35,6 +35,8 @@ def run(lab):
     most = bulk + uki.stat().st_size + UNSYNCED + SLACK
     assert first + second <= most, "%d bytes, then %d, for %d" % (first, second, bulk)
     assert not [r for r in quick.requests() if uki.name in r[3]], "the UKI came twice"
+    full = lab.blob(repo, "1.1.0", "usr-full").name
+    assert not [r for r in slow.requests() + quick.requests() if full in r[3]], "no delta"
     host.first_boot_of("1.1.0")
 
 

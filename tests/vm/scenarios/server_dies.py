@@ -11,8 +11,7 @@ SLACK = 6 * image.MIB
 def run(lab):
     server = lab.serve()
     repo = lab.folder / "repo"
-    uki = lab.blob(repo, "1.1.0", "uki-full").stat().st_size
-    proxy = lab.proxy(server, cut_after=uki + lab.bulk(repo, "1.1.0") // 2)
+    proxy = lab.proxy(server, cut_after=lab.bulk(repo, "1.1.0") // 2)
     host = lab.host(proxy)
     host.spawn("proactl update; echo status $?", log="/run/update.log")
     proxy.wait_dead()
