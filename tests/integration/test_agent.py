@@ -503,6 +503,73 @@ class Deltas(Case):
         self.updated(h, pub=with_deltas)
 
 
+@unittest.skipUnless(shutil.which("sbsign"), "no sbsign")
+class LateUki(Case):
+    """A new kernel that lies in the new /usr, and a firmware that enforces Secure Boot."""
+    GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
+    DB = "d719b2cb-3d3a-4596-a3bc-dad00e67656f"
+    X509 = bytes.fromhex("a159c0a5e494a74a87b5ab155c2bf072")
+
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = work / "late"
+        cls.dir.mkdir()
+        for name in ("ours", "stranger"):
+            sh("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "99", "-subj",
+               f"/CN=Proa test {name}", "-keyout", cls.dir / f"{name}.key", "-out",
+               cls.dir / f"{name}.crt")
+        der = subprocess.run(["openssl", "x509", "-in", cls.dir / "ours.crt", "-outform", "DER"],
+                             stdout=subprocess.PIPE, check=True).stdout
+        efivars = cls.dir / "efivars"
+        efivars.mkdir()
+        (efivars / f"SecureBoot-{cls.GLOBAL}").write_bytes(b"\6\0\0\0\1")
+        (efivars / f"db-{cls.DB}").write_bytes(b"\x27\0\0\0" + cls.X509 + struct.pack(
+            "<III", 28 + 16 + len(der), 0, 16 + len(der)) + bytes(16) + der)
+        cls.pub = Publisher(cls.dir / "pub", deltas=True)
+        cls.pub.init()
+        cls.release("1.0.0", "ours", 1)
+
+    @classmethod
+    def release(cls, version, key, seed, pub=None):
+        """With a kernel of its own, which lies in /usr as well."""
+        pub = pub or cls.pub
+        kernel = bytearray((pub.root / "vmlinuz").read_bytes()[:0x500])
+        kernel += random.Random(seed).randbytes(500 * 1024 - len(kernel))
+        (pub.root / "vmlinuz").write_bytes(kernel)
+        usr = pub.usr(version)
+        data = usr.read_bytes()
+        usr.write_bytes(data[:40960] + bytes(kernel) + data[40960 + len(kernel):])
+        pub.release(version, "--sign-key", cls.dir / f"{key}.key", "--sign-cert",
+                    cls.dir / f"{key}.crt", usr=usr)
+
+    def host(self, pub):
+        return Host(pub, Host_Efivars=self.dir / "efivars").install("1.0.0", pub)
+
+    def test_ours(self):
+        pub = self.pub.copy("late-ours")
+        self.release("1.1.0", "ours", 2, pub)
+        web = Nginx(pub.repo)
+        h = self.host(pub)
+        h.set(Source_URL=web.url())
+        plan = h.json("stage", "--dry-run")["plan"]
+        self.assertTrue(plan["uki_late"], plan)
+        j = h.json("update")
+        self.updated(h, pub=pub)
+        self.assertLess(j["stage"]["fetched"], plan["fetch"])
+        uki = pub.blob("1.1.0", "uki-full")
+        taken = sum(int(l.split('"')[2].split()[1]) for l in
+                    (web.dir / "access.log").read_text().splitlines() if uki.name in l)
+        self.assertLess(taken, uki.stat().st_size / 2)
+        web.stop()
+
+    def test_stranger(self):
+        """Refused before anything is changed, though the UKI could be made only afterwards."""
+        pub = self.pub.copy("late-stranger")
+        self.release("1.1.0", "stranger", 3, pub)
+        h = self.host(pub)
+        self.refused(h, "update", words=["would not start here", "Proa test stranger"])
+
+
 class Interrupted(Case):
     def begin(self, h):
         """An update that is in the middle of writing."""
