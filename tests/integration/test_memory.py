@@ -98,12 +98,14 @@ class Memory(unittest.TestCase):
 
     def update(self, **conf):
         web = agent.Nginx(self.pub.repo)
-        h = agent.Host(self.pub, url=web.url(), slot=SIZE + 4,
+        h = agent.Host(self.pub, url=web.url(), slot=SIZE + SIZE // 50 + 4,
                        parts=[(f"{SIZE}M", agent.DATA, "_empty"),
                               (f"{SIZE // 100 + 1}M", agent.HASH, "_empty")] * 2)
         h.install("1.0.0", self.pub)
         forget(h.disk)
         group = Cgroup()
+        self.addCleanup(group.close)
+        self.addCleanup(web.stop)
         watch = Watch(group)
         watch.start()
         p = subprocess.run(h.args("--json", "update"), stdout=subprocess.PIPE,
@@ -114,8 +116,6 @@ class Memory(unittest.TestCase):
         peak = group.peak()
         print(f"{SIZE} MiB: cgroup {peak / MIB:.1f} MiB; "
               + ", ".join(f"{k} {v / MIB:.1f} MiB" for k, v in sorted(watch.most.items())))
-        group.close()
-        web.stop()
         self.assertLess(peak, CGROUP_MAX)
         self.assertLess(watch.most["proad"], RSS_MAX + FRAME_WINDOW)
         self.assertLess(watch.most["proa-fetch"], RSS_MAX)
