@@ -7,20 +7,28 @@
 
 static const char usage[] =
 	"Usage: ignition-lite validate [OPTION]... FILE|-\n"
+	"       ignition-lite apply --root DIR [OPTION]...\n"
+	"       ignition-lite probe --root DIR [OPTION]...\n"
 	"Provisions a host at its first boot from an Ignition config (spec 3.0.0 to 3.5.0).\n"
 	"\n"
 	"  validate   check a config; what is wrong is told with line and column\n"
+	"  apply      find the config, fetch what it needs, provision the tree at DIR: all or "
+	"nothing\n"
+	"  probe      does that need the network?\n"
 	"\n"
 	"      --help, --version\n"
 	"\n"
-	"Exit status: 0 done; 1 failed, or the config is not valid; 2 usage.\n"
-	"Example: ignition-lite validate config.ign";
+	"Exit status: 0 done; 1 failed, or the config is not valid; 2 usage;\n"
+	"3 nothing to do.\n"
+	"Example: ignition-lite apply --root /sysroot --config config.ign --explain";
 
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } verbs[] = {
 	{ "validate", ign_verb_validate },
+	{ "apply", ign_verb_apply },
+	{ "probe", ign_verb_probe },
 };
 
 static int say(const char *line)

@@ -54,7 +54,9 @@ LIBRARIES = {
     r"openssl/":               {"base", "bootctl", "updater/tuf", "updater/audit", "publisher"},
     r"blkid/":                 {"updater/slot"},
     r"libfdisk":               {"updater/slot"},
-    r"curl/":                  {"updater/fetch"},
+    # the initrd has no proad and no proa-fetch: ignition-lite fetches for itself, in this file
+    r"curl/":                  {"updater/fetch", "ignition-lite/http.c"},
+    r"zlib":                   {"ignition-lite/gunzip.c"},
     r"zstd":                   {"updater/image"},
     r"libcryptsetup":          {"verity"},
     r"seccomp":                {"updater/fetch", "updater/agent"},
