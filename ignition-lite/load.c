@@ -104,7 +104,7 @@ static int add_ca_file(struct client *c, struct err *e)
 static int add_ca(struct client *c, const struct ign_config *cfg, struct err *e)
 {
 	AUTO_IGN_STORE *s = NULL;
-	int r = cfg->cas > 0 ? ign_store_new(c->l->spool, &s, e) : 0;
+	int r = cfg->cas > 0 ? ign_store_new(c->l->spool, CA_MAX, &s, e) : 0;
 
 	for (size_t i = 0; r == 0 && i < cfg->cas; i++)
 		r = cfg->ca[i].source ? fetch(c, s, &cfg->ca[i], false, e) : 0;
@@ -219,7 +219,7 @@ static int fetch_config(struct loading *g, const struct frame *f, const struct i
 	(void)ign_url_show(res->source, shown, sizeof(shown));
 	r = client_set(&c, g->l, frame_config(f), e);
 	if (r == 0)
-		r = ign_store_new(g->l->spool, &s, e);
+		r = ign_store_new(g->l->spool, IGN_CONFIG_MAX, &s, e);
 	if (r == 0)
 		r = fetch(&c, s, res, true, e);
 	if (r == 0)
@@ -323,7 +323,7 @@ int ign_load_url(const struct ign_load *l, const char *url, struct buf *ret, str
 	if (r == 0)
 		r = client_set(&c, l, NULL, e);
 	if (r == 0)
-		r = ign_store_new(l->spool, &s, e);
+		r = ign_store_new(l->spool, IGN_CONFIG_MAX, &s, e);
 	if (r == 0)
 		r = fetch(&c, s, &res, true, e);
 	return r == 0 ? ign_store_read(s, 0, ret, e) : r;
@@ -334,7 +334,7 @@ int ign_load_files(const struct ign_load *l, const struct ign_plan *p, struct ig
 {
 	AUTO_IGN_STORE *s = NULL;
 	AUTO_CLIENT c = { .l = NULL };
-	int r = ign_store_new(l->spool, &s, e);
+	int r = ign_store_new(l->spool, IGN_BLOB_MAX, &s, e);
 
 	/* without a fetch from the network, certificates need not be there */
 	if (r == 0 && p->needs_network)

@@ -23,7 +23,7 @@ struct blob {
 
 struct ign_store {
 	int dir, fd; /* fd -1: no file was needed yet */
-	uint64_t file_n;
+	uint64_t file_n, max;
 	struct buf mem;
 	struct blob *blob;
 	size_t n, cap;
@@ -56,13 +56,14 @@ void ign_store_free(struct ign_store *s)
 	free(s);
 }
 
-int ign_store_new(int dir, struct ign_store **ret, struct err *e)
+int ign_store_new(int dir, uint64_t max, struct ign_store **ret, struct err *e)
 {
 	struct ign_store *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
 	s->dir = dir;
+	s->max = max;
 	s->fd = -1;
 	s->mem.max = IGN_STORE_MEM;
 	*ret = s;
@@ -130,9 +131,8 @@ static int put(void *arg, const void *p, size_t n, struct err *e)
 	struct ign_store *s = arg;
 	int r = 0;
 
-	if (n > IGN_BLOB_MAX - s->now.n)
-		return err_set(e, ERR_INPUT, EFBIG, "it is larger than %" PRIu64 " bytes",
-			       (uint64_t)IGN_BLOB_MAX);
+	if (n > s->max - s->now.n)
+		return err_set(e, ERR_INPUT, EFBIG, "it is larger than %" PRIu64 " bytes", s->max);
 	if (s->digest)
 		digest_add(s->digest, p, n);
 	if (!s->now.in_file && s->mem.n + n > IGN_STORE_MEM)
@@ -160,7 +160,7 @@ int ign_store_begin(struct ign_store *s, const struct ign_resource *res, struct 
 	if (res->has_hash)
 		r = digest_new(res->hash_kind, "", 0, &s->digest, e);
 	if (r == 0 && res->gzip)
-		r = ign_gunzip_new(IGN_BLOB_MAX, put, s, &s->gunzip, e);
+		r = ign_gunzip_new(s->max, put, s, &s->gunzip, e);
 	s->open = r == 0;
 	return r;
 }

@@ -19,8 +19,11 @@ struct ign_store;
 enum { IGN_STORE_MEM = 2 << 20 };
 #define IGN_BLOB_MAX ((uint64_t)1 << 30) /* one file, decompressed */
 
-/* dir: an open directory whose file system takes what does not stay in memory. Borrowed. */
-int ign_store_new(int dir, struct ign_store **ret, struct err *e)
+/*
+ * dir: an open directory whose file system takes what does not stay in memory. Borrowed. max: the
+ * largest blob in bytes, decompressed.
+ */
+int ign_store_new(int dir, uint64_t max, struct ign_store **ret, struct err *e)
 	__attribute__((warn_unused_result));
 void ign_store_free(struct ign_store *s);
 static inline void ign_store_freep(struct ign_store **s)

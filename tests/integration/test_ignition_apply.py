@@ -8,7 +8,7 @@ BIN = pathlib.Path(os.environ["PROA_BIN"])
 LITE = str(BIN / "ignition-lite")
 JUDGE = "/usr/lib/dracut/modules.d/30ignition/ignition"
 SEED = int(os.environ.get("PROA_SEED", "20261121"), 0)
-RUNS = int(os.environ.get("PROA_RUNS", "25"))
+RUNS = int(os.environ.get("PROA_RUNS", "12"))
 
 PASSWD = "root:x:0:0:root:/root:/bin/bash\ncore:x:500:500:c:/home/core:/bin/bash\nop:x:501:27::/home/op:/bin/sh\n"
 SHADOW = "root:*:19000:0:99999:7:::\ncore:!:19000:0:99999:7:::\nop:!:19000:0:99999:7:::\n"
@@ -329,6 +329,478 @@ class Same(Tree):
             diff = {k: (a.get(k), b.get(k)) for k in a.keys() | b.keys() if a.get(k) != b.get(k)}
             self.assertEqual(diff, {}, where)
         self.assertGreater(good, RUNS // 3)
+
+
+class Server:
+    """An HTTP(S) server whose paths are functions of the handler."""
+
+    def __init__(self, tls=None):
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.seen.append((self.path, dict(self.headers)))
+                n = outer.count[self.path] = outer.count.get(self.path, 0) + 1
+                try:
+                    outer.paths.get(self.path.split("?")[0], lambda h, n: outer.say(h, 404))(self, n)
+                except OSError:
+                    pass
+
+            def log_message(self, *args):
+                pass
+
+        self.seen, self.count, self.paths = [], {}, {}
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        if tls:
+            self.http.socket = tls.wrap_socket(self.http.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.http.server_address[1]}"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    @staticmethod
+    def say(h, status, body=b"", **fields):
+        h.send_response(status)
+        for k, v in {"Content-Length": len(body), **fields}.items():
+            h.send_header(k.replace("_", "-"), str(v))
+        h.end_headers()
+        h.wfile.write(body)
+
+    def body(self, path, body, status=200):
+        self.paths[path] = lambda h, n: self.say(h, status, body)
+        return self.url + path
+
+    def then(self, path, *answers):
+        """The n-th request gets the n-th answer: a status, or (status, body); the last one stays."""
+        def go(h, n):
+            a = answers[min(n, len(answers)) - 1]
+            self.say(h, *(a if isinstance(a, tuple) else (a,)))
+        self.paths[path] = go
+        return self.url + path
+
+    def to(self, path, url, status=302):
+        self.paths[path] = lambda h, n: self.say(h, status, Location=url)
+        return self.url + path
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
+
+
+def conf(**top):
+    return {"ignition": {"version": "3.3.0", **top.pop("ignition", {})}, **top}
+
+
+def files(**named):
+    return conf(storage={"files": [{"path": "/" + k.replace("_", "/"), **v} for k, v in named.items()]})
+
+
+class Fetching(Tree):
+    def setUp(self):
+        super().setUp()
+        self.server = Server()
+        self.addCleanup(self.server.close)
+
+    def good(self, doc, *args, **kw):
+        root = self.root("root", lambda r: None)
+        self.apply(root, doc, *args, **kw)
+        return root
+
+    def bad(self, doc, *args, says, **kw):
+        root = self.root("root", lambda r: put(r / "etc/x", "x"))
+        before = look(root)
+        p = self.apply(root, doc, *args, ok=1, **kw)
+        self.assertEqual(look(root), before)
+        for word in [says] if isinstance(says, str) else says:
+            self.assertIn(word, p.stderr)
+        return p
+
+    def test_contents(self):
+        data = b"hello" * 100
+        packed = gzip.compress(data)
+        url, gz = self.server.body("/a", data), self.server.body("/a.gz", packed)
+        two = self.server.body("/two.gz", gzip.compress(b"one") + gzip.compress(b"two"))
+        digest = {"hash": "sha256-" + hashlib.sha256(data).hexdigest()}
+        long = {"hash": "sha512-" + hashlib.sha512(data).hexdigest()}
+        root = self.good(files(
+            a={"contents": {"source": url, "verification": digest}},
+            b={"contents": {"source": gz, "compression": "gzip", "verification": long}},
+            c={"contents": {"source": two, "compression": "gzip"}, "append": [{"source": url}, {"source": "data:,!"}]}))
+        self.assertEqual((root / "a").read_bytes(), data)
+        self.assertEqual((root / "b").read_bytes(), data)
+        self.assertEqual((root / "c").read_bytes(), b"onetwo" + data + b"!")
+
+    def test_large(self):
+        # more than stays in memory, a first try that breaks in the middle, and what is small behind it
+        data = random.Random(SEED).randbytes(9 << 20)
+        def broken(h, n):
+            self.server.say(h, 200, data[:5 << 20] if n == 1 else data, Content_Length=len(data))
+            h.close_connection = True
+        self.server.paths["/big"] = broken
+        digest = {"hash": "sha256-" + hashlib.sha256(data).hexdigest()}
+        root = self.good(files(
+            a={"contents": {"source": self.server.body("/s", b"small")}},
+            big={"contents": {"source": self.server.url + "/big", "verification": digest}},
+            c={"contents": {"source": self.server.body("/s", b"small")}, "append": [{"source": self.server.url + "/big"}]}))
+        self.assertEqual((root / "big").read_bytes(), data)
+        self.assertEqual((root / "c").read_bytes(), b"small" + data)
+        self.assertEqual(sorted(os.listdir(root)), ["a", "big", "c", "etc"])
+
+    def test_refused(self):
+        hash_of_a = "sha256-" + hashlib.sha256(b"a").hexdigest()
+        source = lambda url, **kw: files(f={"contents": {"source": url, **kw}})
+        self.bad(source(self.server.body("/x", b"b"), verification={"hash": hash_of_a}), says=["'/f'", "not the hash"])
+        self.bad(source(self.server.url + "/none?token=secret"), says=["answers 404"])
+        self.assertNotIn("secret", self.bad(source(self.server.url + "/none?token=secret"), says="404").stderr)
+        self.bad(source(self.server.body("/g", b"plain"), compression="gzip"), says="no valid gzip")
+        self.bad(source(self.server.body("/g", gzip.compress(b"x" * 99)[:-5]), compression="gzip"), says="too early")
+        self.bad(source(self.server.then("/e", 403)), says="403")
+        self.bad(source(self.server.then("/e5", 503)), "--timeout", "1s", says=["gave up after 1 s", "503"])
+        self.bad(source(self.server.to("/loop", self.server.url + "/loop")), says="redirects")
+        self.bad(source(self.server.to("/ftp", "ftp://127.0.0.1/x")), says="not followed")
+        self.bad(source("http://127.0.0.1:1/"), "--timeout", "1s", says="gave up")
+        self.server.paths["/slow"] = lambda h, n: time.sleep(5)
+        doc = source(self.server.url + "/slow")
+        doc["ignition"]["timeouts"] = {"httpResponseHeaders": 1, "httpTotal": 3}
+        self.bad(doc, says=["gave up after 3 s", "no answer within 1 s"])
+        def stall(h, n):
+            self.server.say(h, 200, b"x", Content_Length=100)
+            time.sleep(5)
+        self.server.paths["/stall"] = stall
+        self.bad(source(self.server.url + "/stall"), "--timeout", "2s", says="gave up")
+
+    def test_bomb(self):
+        # a config has the smaller limit; that of files is 1 GiB and the same code
+        bomb = self.server.body("/b", gzip.compress(bytes(100 << 20), 9))
+        self.bad(conf(ignition={"config": {"merge": [{"source": bomb, "compression": "gzip"}]}}),
+                 says="/b: it decompresses to more than 16777216 bytes")
+        self.bad(conf(ignition={"config": {"replace": {"source": self.server.body("/c", bytes(17 << 20))}}}),
+                 says="/c: it is larger than 16777216 bytes")
+
+    def test_retries_and_redirects(self):
+        self.server.then("/flaky", 500, 502, (200, b"there"))
+        hop = self.server.to("/hop", self.server.url + "/flaky", 307)
+        doc = files(f={"contents": {"source": hop, "httpHeaders": [{"name": "X-Token", "value": "t"}]}})
+        root = self.good(doc)
+        self.assertEqual((root / "f").read_bytes(), b"there")
+        self.assertEqual({p: "X-Token" in f for p, f in self.server.seen}, {"/hop": True, "/flaky": False})
+
+    def test_merge(self):
+        leaf = json.dumps(files(m={"contents": {"source": "data:,leaf"}}, only={"contents": {"source": "data:,o"}}))
+        packed = gzip.compress(leaf.encode())
+        inner = files(m={"contents": {"source": "data:,inner"}})
+        inner["ignition"]["config"] = {"merge": [{
+            "source": self.server.body("/leaf", packed), "compression": "gzip",
+            "verification": {"hash": "sha512-" + hashlib.sha512(leaf.encode()).hexdigest()}}]}
+        outer = files(m={"contents": {"source": "data:,outer"}, "mode": 0o600}, top={"contents": {"source": "data:,t"}})
+        outer["ignition"]["config"] = {"merge": [{"source": self.server.body("/inner", json.dumps(inner).encode()),
+                                                  "httpHeaders": [{"name": "A", "value": "b"}]}]}
+        root = self.good(outer)
+        self.assertEqual((root / "m").read_text(), "leaf")
+        self.assertEqual((root / "m").stat().st_mode & 0o777, 0o600)
+        self.assertEqual(((root / "only").read_text(), (root / "top").read_text()), ("o", "t"))
+        self.assertIn("version=3.5.0", dict(self.server.seen)["/inner"]["Accept"])
+        replaced = files(no={"contents": {"source": "data:,no"}})
+        replaced["ignition"]["config"] = {"replace": {"source": self.server.url + "/leaf", "compression": "gzip"}}
+        root = self.good(replaced)
+        self.assertFalse((root / "no").exists())
+        self.assertTrue((root / "only").exists())
+
+    def test_merge_refused(self):
+        loop = conf(ignition={"config": {"merge": [{"source": self.server.url + "/loop"}]}})
+        self.server.body("/loop", json.dumps(loop).encode())
+        self.bad(loop, says="loop")
+        self.bad(conf(ignition={"config": {"replace": {"source": self.server.url + "/loop2"}}}), says="404")
+        again = conf(ignition={"config": {"replace": {"source": self.server.url + "/again"}}})
+        self.server.body("/again", json.dumps(again).encode())
+        self.bad(again, says="loop")
+        self.bad(conf(ignition={"config": {"merge": [{"source": self.server.body("/nothing", b"")}]}}), says="no config")
+        self.bad(conf(ignition={"config": {"merge": [{"source": self.server.body("/bad", b"{")}]}}), says="/bad")
+
+    def test_tls(self):
+        run = lambda *a: subprocess.run(a, cwd=self.dir, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+            "ca.key", "-out", "ca.pem", "-days", "3650", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1")
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(self.dir / "ca.pem", self.dir / "ca.key")
+        secure = Server(tls)
+        self.addCleanup(secure.close)
+        doc = files(f={"contents": {"source": secure.body("/f", b"tls")}})
+        self.bad(doc, says="certificate")
+        pem = (self.dir / "ca.pem").read_bytes()
+        doc["ignition"]["security"] = {"tls": {"certificateAuthorities": [
+            {"source": self.server.body("/ca", pem), "verification": {"hash": "sha256-" + hashlib.sha256(pem).hexdigest()}}]}}
+        self.assertEqual((self.good(doc) / "f").read_bytes(), b"tls")
+        down = files(f={"contents": {"source": secure.to("/down", self.server.body("/plain", b"no"))}})
+        down["ignition"]["security"] = doc["ignition"]["security"]
+        self.bad(down, says="redirects from https")
+        self.assertEqual((self.good(files(f={"contents": {"source": secure.url + "/f"}}), "--ca", self.dir / "ca.pem")
+                          / "f").read_bytes(), b"tls")
+
+    def test_proxy(self):
+        self.server.paths["http://nowhere.invalid/f"] = lambda h, n: self.server.say(h, 200, b"by proxy")
+        doc = files(f={"contents": {"source": "http://nowhere.invalid/f"}})
+        doc["ignition"]["proxy"] = {"httpProxy": self.server.url}
+        self.assertEqual((self.good(doc) / "f").read_bytes(), b"by proxy")
+        doc["ignition"]["proxy"]["noProxy"] = ["nowhere.invalid"]
+        self.bad(doc, "--timeout", "1s", says="nowhere.invalid")
+        # the environment is nobody's config
+        self.bad(files(f={"contents": {"source": "http://nowhere.invalid/f"}}), "--timeout", "1s",
+                 env={"http_proxy": self.server.url}, says="nowhere.invalid")
+
+
+class Sources(Tree):
+    def host(self, cmdline="", **named):
+        host = self.dir / "host"
+        shutil.rmtree(host, ignore_errors=True)
+        put(host / "proc/cmdline", cmdline)
+        for path, text in named.items():
+            put(host / path, text if isinstance(text, (str, bytes)) else json.dumps(text))
+        return host
+
+    def find(self, *args, ok=0, **kw):
+        root = self.root("root", lambda r: None)
+        p = self.lite("--root", root, "--host", self.dir / "host", *args, ok=ok, **kw)
+        return root, p
+
+    def one(self, text):
+        return files(f={"contents": {"source": "data:," + text}})
+
+    def fw(self, name):
+        return f"sys/firmware/qemu_fw_cfg/by_name/{name}/raw"
+
+    def test_order(self):
+        server = Server()
+        self.addCleanup(server.close)
+        url = server.body("/c", json.dumps(self.one("url")).encode())
+        every = {"usr/lib/ignition/user.ign": self.one("image"), self.fw("opt/com.coreos/config"): self.one("fw"),
+                 self.fw("opt/org.flatcar-linux/config"): self.one("flatcar")}
+        self.host(f"quiet ignition.config.url={url}", **every)
+        self.assertEqual((self.find()[0] / "f").read_text(), "url")
+        self.host("quiet", **every)
+        self.assertEqual((self.find()[0] / "f").read_text(), "image")
+        del every["usr/lib/ignition/user.ign"]
+        self.host("ignition.platform.id=qemu", **every)
+        self.assertEqual((self.find()[0] / "f").read_text(), "fw")
+        del every[self.fw("opt/com.coreos/config")]
+        self.host("", **every)
+        self.assertEqual((self.find()[0] / "f").read_text(), "flatcar")
+        self.host("ignition.platform.id=metal", **every)
+        self.assertFalse((self.find()[0] / "f").exists())
+        self.host("ignition.platform.id=ec2", **every)
+        self.assertIn("platform 'ec2'", self.find(ok=1)[1].stderr)
+        put(self.dir / "config.ign", json.dumps(self.one("file")))
+        self.host("ignition.platform.id=file")
+        root, _ = self.find(env={"IGNITION_CONFIG_FILE": str(self.dir / "config.ign")})
+        self.assertEqual((root / "f").read_text(), "file")
+
+    def test_base(self):
+        named = lambda **k: files(**{n: {"contents": {"source": "data:," + t}} for n, t in k.items()})
+        self.host("ignition.platform.id=qemu", **{
+            "usr/lib/ignition/base.d/20-b.ign": named(a="2", b="2", u="2"),
+            "usr/lib/ignition/base.d/10-a.ign": named(a="1", c="1"),
+            "usr/lib/ignition/base.d/not.json": "{",
+            "usr/lib/ignition/base.platform.d/qemu/x.ign": named(b="q"),
+            "usr/lib/ignition/base.platform.d/azure/x.ign": named(b="z"),
+            self.fw("opt/com.coreos/config"): named(u="user")})
+        root, _ = self.find()
+        self.assertEqual([(root / n).read_text() for n in "abcu"], ["2", "q", "1", "user"])
+
+    def test_none(self):
+        self.host("")
+        root, p = self.find()
+        self.assertIn("no config was given", p.stdout)
+        self.assertIs(json.loads((root / "etc/.ignition-result.json").read_text())["userConfigProvided"], False)
+        self.find_again(root)
+
+    def find_again(self, root):
+        p = self.lite("--root", root, "--host", self.dir / "host", ok=3)
+        self.assertIn("was provisioned", p.stdout)
+
+    def test_azure(self):
+        server = Server()
+        self.addCleanup(server.close)
+        path = "/metadata/instance/compute/userData"
+        b64 = base64.b64encode(json.dumps(self.one("imds")).encode())
+        azure = lambda **kw: self.find("--platform", "azure", "--imds", server.url, "--timeout", "4s", **kw)
+        cd = {"media/cdrom/ovf-env.xml": "<x/>", "media/cdrom/CustomData.bin": self.one("cdrom")}
+        self.host("", **cd)
+        for first in ((), (404,), (410,), (429,), (500, 503)):
+            server.count.clear()
+            server.then(path, *first, (200, b64 + b"\n"))
+            self.assertEqual((azure()[0] / "f").read_text(), "imds", first)
+        seen = server.seen[0]
+        self.assertEqual((seen[1]["Metadata"], seen[0].split("?")[1]), ("true", "api-version=2021-01-01&format=text"))
+        server.then(path, (200, b""))
+        self.assertEqual((azure()[0] / "f").read_text(), "cdrom")
+        self.host("")
+        self.assertFalse((azure()[0] / "f").exists())
+        server.then(path, (200, b"%%%"))
+        self.assertIn("base64", azure(ok=1)[1].stderr)
+        server.then(path, 404)
+        self.assertIn("gave up after 4 s", azure(ok=1)[1].stderr)
+        server.then(path, 400)
+        self.assertIn("answers 400", azure(ok=1)[1].stderr)
+        server.paths[path] = lambda h, n: time.sleep(5)
+        self.assertIn("gave up", self.find("--platform", "azure", "--imds", server.url, "--timeout", "1s", ok=1)[1].stderr)
+
+    def test_probe(self):
+        root = self.root("root", lambda r: None)
+        probe = lambda ok, *a: self.lite("--root", root, "--host", self.dir / "host", *a, verb="probe", ok=ok)
+        fw = self.fw("opt/com.coreos/config")
+        self.host("")
+        probe(3)
+        self.host("", **{fw: self.one("x")})
+        probe(3)
+        self.host("", **{fw: files(f={"contents": {"source": "https://x.invalid/"}})})
+        probe(0)
+        self.host("", **{fw: conf(ignition={"config": {"merge": [{"source": "http://x.invalid/"}]}})})
+        probe(0)
+        self.host("ignition.config.url=http://x.invalid/")
+        probe(0)
+        self.host("ignition.platform.id=azure")
+        probe(0)
+        self.host("", **{fw: "{"})
+        probe(1)
+        self.assertEqual(os.listdir(root), [])
+
+
+@unittest.skipUnless(os.geteuid() == 0, "owners need root")
+class Whole(Tree):
+    """All or nothing."""
+    BAD_END = {"path": "/zz/hard", "target": "/no/such/file", "hard": True}
+
+    def test_once(self):
+        doc = files(f={"contents": {"source": "data:,1"}})
+        root = self.root("root")
+        self.apply(root, doc, "--dry-run")
+        before = look(root)
+        p = self.apply(root, doc, "--explain")
+        self.assertIn("/f", p.stdout)
+        self.assertEqual(look(root), before)
+        self.assertIn("sha256", self.apply(root, doc).stdout)
+        after = look(root)
+        self.assertIn("was provisioned", self.apply(root, files(g={}), ok=3).stdout)
+        self.assertEqual(look(root), after)
+        # asked for: it is done again, and the first report is kept
+        self.apply(root, doc, "--force", ok=1)
+        self.assertEqual(look(root), after)
+        self.apply(root, files(g={}), "--force")
+        self.assertTrue((root / "g").exists())
+        result = json.loads((root / "etc/.ignition-result.json").read_text())
+        self.assertIn("provisioningDate", result["previousReport"])
+        put(self.dir / "host/proc/cmdline", "ignition.firstboot=1")
+        out = json.loads(self.apply(root, files(h={}), "--json").stdout)
+        self.assertEqual((out["outcome"], out["steps"]), ("applied", 1))
+        self.assertTrue((root / "h").exists())
+
+    def test_failure_leaves_nothing(self):
+        failed = 0
+        for i in range(RUNS):
+            doc = Maker(SEED + 5000 + i).make()
+            doc["storage"]["links"].append(self.BAD_END)
+            root = self.root("root")
+            before = look(root)
+            self.apply(root, doc, ok=1)
+            self.assertEqual(look(root), before, f"PROA_SEED={SEED + i} PROA_RUNS=1\n{json.dumps(doc)}")
+            failed += 1
+        self.assertEqual(failed, RUNS)
+
+    def test_killed_anywhere(self):
+        rng = random.Random(SEED)
+        undone = 0
+        for i in range(RUNS):
+            doc = Maker(SEED + 9000 + i).make()
+            doc["storage"].setdefault("files", []).extend(
+                {"path": f"/many/{k % 7}/{k}", "contents": {"source": "data:,x"}} for k in range(150))
+            cfg, root, clean = self.config(doc), self.root("root"), self.root("clean")
+            args = [LITE, "apply", "--host", str(self.dir / "host"), "--config", str(cfg), "--root"]
+            env = {"PATH": self.path}
+            start = time.monotonic()
+            want = subprocess.run([*args, str(clean)], env=env, capture_output=True).returncode
+            took = time.monotonic() - start
+            before = look(root)
+            p = subprocess.Popen([*args, str(root)], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                 start_new_session=True)
+            time.sleep(took * rng.random())
+            os.killpg(p.pid, signal.SIGKILL)
+            p.wait()
+            time.sleep(0.05)  # a tool of its own group may be at its last write
+            undone += (root / "etc/.ignition-lite.undo").exists() and not (root / "etc/.ignition-lite.done").exists()
+            other = self.config(files(other={}), "other.ign")
+            q = subprocess.run([LITE, "apply", "--host", str(self.dir / "host"), "--config", str(other), "--root",
+                                str(root)], env=env, capture_output=True, text=True)
+            self.assertIn(q.returncode, (0, 3), q.stderr)
+            now = look(root, {"/other", "/etc/.ignition-result.json", "/etc/.ignition-lite.done"})
+            where = f"seed {SEED + 9000 + i}, {json.dumps(doc)}"
+            if q.returncode == 0:  # the cut run left nothing behind
+                self.assertEqual(now, before, where)
+            else:                  # or it was done: then all of it is there
+                self.assertEqual(want, 0, where)
+                self.assertEqual(now, look(clean, {"/etc/.ignition-result.json", "/etc/.ignition-lite.done"}), where)
+        self.assertGreater(undone, 0)
+
+    def test_one_at_a_time(self):
+        root = self.root("root")
+        held = os.open(root, os.O_RDONLY)
+        self.addCleanup(os.close, held)
+        import fcntl
+        fcntl.flock(held, fcntl.LOCK_EX)
+        self.assertIn("another ignition-lite", self.apply(root, files(f={}), ok=1).stderr)
+
+    def test_confined(self):
+        outside = self.dir / "outside"
+        outside.mkdir()
+        root = self.root("root")
+        for name, target in (("up", "../" * 20 + str(outside)), ("out", str(outside)), ("loop", "loop2"), ("loop2", "loop")):
+            os.symlink(target, root / name)
+        self.apply(root, conf(storage={"files": [{"path": f"/{n}/f", "contents": {"source": "data:,x"}}
+                                                 for n in ("up", "out")][:1]}))
+        self.assertEqual(list(outside.iterdir()), [])
+        self.assertTrue(pathlib.Path(str(root) + str(outside) + "/f").exists())
+        p = self.apply(root, files(loop_f={}), "--force", ok=1)
+        self.assertIn("more than 40 symbolic links", p.stderr)
+
+    def test_refused_first(self):
+        root = self.root("root")
+        before = look(root)
+        for doc, says in (
+                (conf(kernelArguments={"shouldExist": ["nosmt"]}), "signed UKI"),
+                (conf(storage={"luks": [{"name": "x", "device": "/dev/x"}]}), "luks"),
+                (conf(storage={"files": [{"path": "/f", "contents": {"source": "s3://a/b"}}]}), "s3"),
+                (files(f={"user": {"name": "nobody-here"}}), "no user 'nobody-here'"),
+                (conf(passwd={"groups": [{"name": "wheel"}]}), "exists already"),
+                ("{", "config.ign"), ("[]", "config.ign"), ({"ignition": {"version": "2.3.0"}}, "$.ignition.version")):
+            p = self.apply(root, doc, ok=1)
+            self.assertIn(says, p.stderr)
+            self.assertEqual(look(root), before)
+        put(self.dir / "host/proc/cmdline", "quiet nosmt")
+        self.apply(root, conf(kernelArguments={"shouldExist": ["nosmt"], "shouldNotExist": ["debug"]}))
+
+    def test_secrets_are_not_said(self):
+        root = self.root("root")
+        doc = conf(passwd={"users": [{"name": "new", "passwordHash": "$6$verysecret$x", "groups": ["none-such"]}]},
+                   storage={"files": [{"path": "/k", "contents": {"source": "data:,topsecret"}, "mode": 384}]})
+        for args in (("--explain",), ("--dry-run",), ()):
+            p = self.apply(root, doc, *args, ok=None)
+            self.assertNotIn("secret", p.stdout + p.stderr)
+        self.assertIn("none-such", p.stderr)
+
+    def test_usage(self):
+        for args in ((), ("--root",), ("--root", self.dir, "x"), ("--root", self.dir, "--nope"),
+                     ("--root", self.dir, "--timeout", "0"), ("--root", self.dir, "--platform", "ec2")):
+            self.lite(*args, ok=2)
+        self.assertIn("Usage:", self.lite("--help", ok=0).stdout)
+        self.lite("--root", self.dir / "none", ok=1)
+
+    def test_thousand_files(self):
+        root = self.root("root", lambda r: None)
+        cfg = self.config(conf(storage={"files": [
+            {"path": f"/srv/{i % 10}/{i}", "contents": {"source": "data:;base64," + base64.b64encode(
+                str(i).encode() * 50).decode()}} for i in range(1000)]}))
+        out = subprocess.run(["/usr/bin/time", "-f", "%U %S %M", LITE, "apply", "--root", str(root), "--config", str(cfg)],
+                             capture_output=True, text=True, check=True)
+        self.assertEqual(len(list(root.glob("srv/*/*"))), 1000)
+        print(f"1000 files: user s, system s, KiB: {out.stderr.strip()}", file=sys.stderr)
 
 
 if __name__ == "__main__":
