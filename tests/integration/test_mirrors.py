@@ -485,6 +485,25 @@ class Hosts(unittest.TestCase):
         h = self.host(self.spoilt("short", self.spoil("blobs/sha256/*", b"short")), new)
         self.assertEqual(h.json("update")["stage"]["version"], "1.1.0")
 
+    def test_blobs_that_lie(self):
+        """Bytes of the right length that are not the image: noticed before they are written."""
+        def garble(root):
+            for f in root.glob("blobs/sha256/*"):
+                b = bytearray(f.read_bytes())
+                for i in range(len(b) // 3, len(b), 5000):
+                    b[i] ^= 0xFF
+                f.write_bytes(b)
+        lying, new = self.spoilt("garbled", garble), f"file://{self.new}/"
+        h = self.host(lying, new)
+        p = h.ctl("update")
+        self.assertIn("gave wrong bytes of blobs/sha256/", p.stderr)
+        self.assertEqual(h.json("status")["boots_next"]["version"], "1.1.0")
+        h = self.host(lying, lying)
+        h.ctl("update", want=agent.FAILED)
+        self.assertEqual(h.json("status")["boots_next"]["version"], "1.0.0")
+        h.set(Source_URL=new)
+        h.ctl("update")
+
     def test_slow_retrieval(self):
         def drip(c, n, fields):
             c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n")

@@ -427,6 +427,8 @@ int fetcher_source(struct fetcher *f, const char *path, uint64_t bytes, struct i
 			return err_set(e, ERR_HOST, ENOMEM, "out of memory");
 		(void)snprintf(b->path, sizeof(b->path), "%s", path);
 		b->fetcher = f;
+		b->course.n = (unsigned)f->mirrors;
+		b->course.now = (unsigned)f->now;
 		b->next = f->blobs;
 		f->blobs = b;
 	}
