@@ -140,6 +140,26 @@ static int on_passphrase(char *out, int cap, int writing, void *arg)
 	return a->n;
 }
 
+/* PKCS#8, decrypted once: OpenSSL's general reader derives the key again for every kind it tries.
+ */
+static EVP_PKEY *read_encrypted(BIO *b, struct asked *a)
+{
+	X509_SIG *sealed = PEM_read_bio_PKCS8(b, NULL, NULL, NULL);
+	PKCS8_PRIV_KEY_INFO *plain = NULL;
+	char pass[PASSPHRASE_MAX];
+	EVP_PKEY *k = NULL;
+	int n = sealed ? on_passphrase(pass, sizeof(pass), 0, a) : -1;
+
+	if (n >= 0)
+		plain = PKCS8_decrypt(sealed, pass, n);
+	if (plain)
+		k = EVP_PKCS82PKEY(plain);
+	explicit_bzero(pass, sizeof(pass));
+	PKCS8_PRIV_KEY_INFO_free(plain);
+	X509_SIG_free(sealed);
+	return k;
+}
+
 static int load_pem(const char *path, struct asked *a, EVP_PKEY **ret, struct err *e)
 {
 	CLEANUP(bio_freep) BIO *b = NULL;
@@ -151,7 +171,10 @@ static int load_pem(const char *path, struct asked *a, EVP_PKEY **ret, struct er
 	if (r < 0)
 		return r;
 	b = BIO_new_mem_buf(p, (int)n);
-	*ret = b ? PEM_read_bio_PrivateKey(b, NULL, on_passphrase, a) : NULL;
+	if (b && strstr(p, "-----BEGIN ENCRYPTED PRIVATE KEY-----"))
+		*ret = read_encrypted(b, a);
+	else if (b)
+		*ret = PEM_read_bio_PrivateKey(b, NULL, on_passphrase, a);
 	explicit_bzero(p, n);
 	if (*ret)
 		return 0;

@@ -108,9 +108,13 @@ int root_load(const struct repo *r, struct tuf_md **ret, struct err *e)
 void root_pin_save(const char *dir, const struct tuf_md *root)
 {
 	AUTO_SYS_FD d = { sys_linux(), -1 };
+	AUTO_TUF_MD *was = NULL;
 	AUTO_BUF b = BUF_INIT;
 
 	d.fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (d.fd >= 0 && read_md(d.fd, ROOT_PIN_NAME, &was, NULL) >= 0 &&
+	    was->version == root->version)
+		return;
 	if (d.fd >= 0 && json_write(root->doc, true, &b, NULL) >= 0)
 		(void)!file_replace(d.sys, d.fd, ROOT_PIN_NAME, b.p, b.n, NULL);
 }

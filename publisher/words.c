@@ -237,7 +237,7 @@ int words_root(json_t *now, json_t *next, json_t *out, struct err *e)
 					     "_type",   "spec_version", ROLES_NAMES, NULL };
 	static const char *const top[] = { "root", "targets", "snapshot", "timestamp", NULL };
 	enum { TOP = 4 };
-	struct side a[TOP], b[TOP];
+	struct side a[TOP] = { { NULL } }, b[TOP] = { { NULL } };
 	size_t lines = json_array_size(out) + 1;
 	int q = headline("root", now, next, out, e);
 

@@ -168,8 +168,9 @@ class Case(unittest.TestCase):
         self.repo, self.keys = self.dir / "repo", self.dir / "keys"
         self.offline = self.keys / "offline"
 
-    def init(self, *more):
-        return publish("init", self.repo, "--image", "web", "--keys", self.keys, "--channel", "stable", *more)
+    def init(self, *more, **kw):
+        return publish("init", self.repo, "--image", "web", "--keys", self.keys, "--channel", "stable", *more,
+                       **kw)
 
     def key(self, name, *more, kind="ed25519"):
         """A person's key in a folder of its own; unencrypted unless said."""

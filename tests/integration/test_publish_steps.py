@@ -351,6 +351,30 @@ class Trust(Repo):
                          ["well", "well", "expired", "expired", "well"])
 
 
+class Completion(unittest.TestCase):
+    FILE = pathlib.Path(__file__).resolve().parents[2] / "publisher/proa-publish.bash"
+
+    def complete(self, *words):
+        script = ". %s; COMP_WORDS=(proa-publish %s); COMP_CWORD=%d; _proa_publish; printf '%%s\\n' " \
+            "\"${COMPREPLY[@]}\"" % (self.FILE, " ".join("'%s'" % w for w in words), len(words))
+        return set(run("bash", "-c", script, prefix=("env", "PATH=%s:/usr/bin:/bin" % BIN)).stdout.split())
+
+    def test_words(self):
+        """Verbs are those of --help, and every option offered is one that --help knows."""
+        text = publish("--help").stdout
+        verbs = self.complete("")
+        self.assertEqual(verbs - {"--help", "--version"},
+                         {v for line in re.findall(r"proa-publish ([a-z|]+) ", text) for v in line.split("|")})
+        for verb in verbs - {"--help", "--version"}:
+            for sub in self.complete(verb, "") if verb in ("key", "root", "channel") else {"repo"}:
+                options = self.complete(verb, sub, "--")
+                self.assertTrue(options, (verb, sub))
+                for o in options:
+                    self.assertRegex(text, re.escape(o) + r"\b", (verb, sub))
+        self.assertEqual(self.complete("channel", "pro"), {"promote", "propose"})
+        self.assertEqual(self.complete("key", "create", "x", "--type", "e"), {"ed25519", "ecdsa"})
+
+
 class Export(Repo):
     def setUp(self):
         super().setUp()

@@ -84,6 +84,24 @@ class Keys(Case):
                                  secret).stdout)
         self.assertEqual((got["name"], got["key"]["keytype"]), ("x", "ecdsa"))
 
+    def test_encrypted_init(self):
+        """init --encrypt: what is meant to leave is encrypted, what cron needs is not."""
+        self.refused(self.init("--encrypt", ok=False), "no terminal")
+        shutil.rmtree(self.repo)
+        shutil.rmtree(self.keys)
+        env = {"PROA_PASSPHRASE": "tr0ub4dor"}
+        self.init("--encrypt", env=env)
+        for pem in self.keys.rglob("*.pem"):
+            offline = pem.parent == self.offline
+            self.assertEqual(b"ENCRYPTED" in pem.read_bytes(), offline, pem)
+        publish("refresh", self.repo, "--keys", self.keys)
+        self.propose_root()
+        self.refused(publish("root", "sign", self.dir / "p.json", "--keys", self.offline, "--yes", ok=False),
+                     "needs a passphrase")
+        publish("root", "sign", self.dir / "p.json", "--keys", self.offline, "--yes", env=env)
+        self.submit()
+        judge(self.repo)
+
     def test_terminal(self):
         self.key("ben")
         make = ("key", "create", "ada", "--keys", self.dir / "ada")
