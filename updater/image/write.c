@@ -401,20 +401,25 @@ static int groups_do(struct writer *w, bool last, struct err *e)
 	return 0;
 }
 
-/* One way for all that is missing. last: what comes out wrong now is an error. */
-static int pass_do(struct writer *w, const struct image_choice *c, const struct image_source *src,
-		   bool last, struct err *e)
+/* One way for all that is missing. */
+static int pass_plan(struct writer *w, const struct image_choice *c, struct err *e)
 {
 	const struct image_job *job = w->job;
-	struct err mine = ERR_INIT;
 	int r;
 
 	image_plan_free(TAKE(w->plan));
 	r = image_plan_make(c, &w->plan, e);
 	if (r >= 0 && job->allow)
 		r = job->allow(job->arg, w->plan, w->feed.fetched, e);
-	if (r < 0)
-		return r;
+	return r < 0 ? r : 0;
+}
+
+/* last: what comes out wrong now is an error. */
+static int pass_run(struct writer *w, const struct image_source *src, bool last, struct err *e)
+{
+	struct err mine = ERR_INIT;
+	int r;
+
 	w->piece = 0;
 	w->forgot = 0;
 	w->expected = w->feed.fetched + w->plan->fetch_bytes;
@@ -448,13 +453,26 @@ static struct image_leaves *base_load(const struct writer *w)
 	return l;
 }
 
+static int pass_do(struct writer *w, const struct image_choice *c, const struct image_source *src,
+		   bool last, struct err *e)
+{
+	int r = pass_plan(w, c, e);
+
+	return r < 0 ? r : pass_run(w, src, last, e);
+}
+
 /* With blocks of any base and frames of the full blob. */
 static int fill_any(struct writer *w, struct err *e)
 {
-	AUTO_IMAGE_LEAVES *base = base_load(w);
-	struct image_choice c = { .index = w->x, .kept = w->kept, .base = base };
+	struct image_leaves *base = base_load(w);
+	const struct image_choice c = { .index = w->x, .kept = w->kept, .base = base };
+	int r;
 
-	return base ? pass_do(w, &c, w->job->full, false, e) : 0;
+	if (!base)
+		return 0;
+	r = pass_plan(w, &c, e);
+	image_leaves_free(base); /* the plan knows: 24 bytes a block less while it is carried out */
+	return r < 0 ? r : pass_run(w, w->job->full, false, e);
 }
 
 /* With frames of the full blob alone, from one mirror after the other. */
