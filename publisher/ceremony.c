@@ -203,8 +203,9 @@ static int propose(const struct opts *o, const char *def, const char *file, stru
 	AUTO_ROLES m = ROLES_INIT;
 	char path[PATH_MAX];
 	const char *pin;
-	int q = verb_pin(o, true, path, &pin, e);
+	int q = proposal_path_free(file, e);
 
+	q = q < 0 ? q : verb_pin(o, true, path, &pin, e);
 	q = q < 0 ? q : verb_keys(o, &k, e);
 	q = q < 0 ? q : repo_open(o->word[2], true, &r, e);
 	if (q < 0)

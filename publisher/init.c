@@ -11,6 +11,7 @@
 #include "base/num.h"
 #include "base/version.h"
 #include "publisher/edit.h"
+#include "publisher/proposal.h"
 #include "publisher/root.h"
 #include "publisher/verbs.h"
 
@@ -220,7 +221,8 @@ static int plan(struct init *x, struct err *e)
 		return q;
 	if (snprintf(x->offline, sizeof(x->offline), "%s/" OFFLINE, x->o->keys[0]) >= PATH_MAX - 64)
 		return err_set(e, ERR_INPUT, ENAMETOOLONG, "the path of the keys is too long");
-	q = roles_create(x->m, e);
+	q = x->o->propose ? proposal_path_free(x->o->propose, e) : 0;
+	q = q < 0 ? q : roles_create(x->m, e);
 	for (size_t i = 0; q >= 0 && i < x->o->n_channel; i++)
 		q = roles_channel_add(x->m, x->o->channel[i], e);
 	q = q < 0 ? q : check_thresholds(x, e);

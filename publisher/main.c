@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "publisher/opts.h"
+#include "publisher/proposal.h"
 #include "publisher/release.h"
 #include "publisher/repo.h"
 #include "publisher/report.h"
@@ -34,7 +35,8 @@ static int begin(const struct opts *o, const char *path, struct keys *k, char pi
 
 	if (o->n_keys == 0 && !o->propose)
 		return usage_error("--keys DIR is missing", e);
-	q = verb_pin(o, true, pin, &trusted, e);
+	q = o->propose ? proposal_path_free(o->propose, e) : 0;
+	q = q < 0 ? q : verb_pin(o, true, pin, &trusted, e);
 	q = q < 0 ? q : verb_keys(o, k, e);
 	verb_hold_signals();
 	q = q < 0 ? q : repo_open(path, true, r, e);

@@ -660,6 +660,16 @@ static int fill(const struct repo *r, struct roles *m, json_t *now, json_t *next
 	return q;
 }
 
+int proposal_path_free(const char *path, struct err *e)
+{
+	if (access(path, F_OK) < 0)
+		return 0;
+	return err_set(e, ERR_INPUT, EEXIST,
+		       "'%s' is there already, and may hold signatures: give another name, or "
+		       "remove it",
+		       path);
+}
+
 int proposal_save(const json_t *doc, const char *path, struct err *e)
 {
 	const char *slash = strrchr(path, '/');

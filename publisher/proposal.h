@@ -83,6 +83,9 @@ int proposal_apply(const struct proposal *p, const struct repo *r, struct roles 
 int proposal_write(const struct repo *r, struct roles *m, const struct keys *k, struct err *e)
 	__attribute__((warn_unused_result));
 
+/* ERR_INPUT -EEXIST when there is such a file: it may hold signatures that people gave. */
+int proposal_path_free(const char *path, struct err *e) __attribute__((warn_unused_result));
+
 /* Writes doc durably in place of the file at path. */
 int proposal_save(const json_t *doc, const char *path, struct err *e)
 	__attribute__((warn_unused_result));

@@ -200,8 +200,13 @@ class Case(unittest.TestCase):
         self.assertEqual(snapshot_of(self.repo), before)
 
     # steps
+    def fresh(self, file):
+        """The path of a proposal that is yet to be written."""
+        (self.dir / file).unlink(missing_ok=True)
+        return self.dir / file
+
     def propose_root(self, *edits, file="p.json", **kw):
-        return publish("root", "propose", self.repo, self.dir / file, "--keys", self.keys, *edits, **kw)
+        return publish("root", "propose", self.repo, self.fresh(file), "--keys", self.keys, *edits, **kw)
 
     def sign(self, *keys, kind="root", file="p.json", **kw):
         for k in keys:

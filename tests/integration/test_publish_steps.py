@@ -65,7 +65,7 @@ class Channels(Repo):
         for n in ("ada", "ben", "cy"):
             self.key(n)
         edits = [a for n in ("ada", "ben", "cy") for a in ("--add-key", "stable=%s" % (self.dir / n / (n + ".pub")))]
-        self.init("--channel", "beta", *edits, "--propose", self.dir / "first.json")
+        self.init("--channel", "beta", *edits, "--propose", self.fresh("first.json"))
         self.sign(self.pem("ada"), self.pem("cy"), file="first.json")
         self.submit("first.json")
 
@@ -79,11 +79,15 @@ class Channels(Repo):
         before = snapshot_of(self.repo)
         self.refused(self.release("1.0.0", "--keys", self.keys, ok=False), "stable needs 2 signatures", "ada")
         self.assertEqual(snapshot_of(self.repo), before)
-        p = self.release("1.0.0", "--keys", self.keys, "--propose", self.dir / "c.json", "--critical")
+        p = self.release("1.0.0", "--keys", self.keys, "--propose", self.fresh("c.json"), "--critical")
         self.assertIn("nothing is published yet", p.stdout)
         self.assertEqual(self.targets(), {})
         self.refused(publish("root", "sign", self.dir / "c.json", "--key", self.pem("ada"), "--yes", ok=False),
                      "does not change root")
+        self.unchanged(lambda: self.release("1.0.1", "--keys", self.keys, "--propose", self.dir / "c.json", ok=False),
+                       "c.json' is there already")
+        self.unchanged(lambda: publish("channel", "propose", self.repo, "stable", self.dir / "c.json", "--keys",
+                                       self.keys, ok=False), "is there already")
         sha = re.search(r"manifest sha256 (\w+)", self.sign(self.pem("ada"), kind="channel", file="c.json").stdout)
         self.unchanged(lambda: self.submit("c.json", kind="channel", ok=False), "stable needs 2", "ben", "cy")
         self.unchanged(lambda: self.submit("c.json", kind="root", ok=False), "does not change root")
@@ -95,7 +99,7 @@ class Channels(Repo):
         judge(self.repo)
 
         def channel(*args, words):
-            p = publish("channel", *args, "--keys", self.keys, "--propose", self.dir / "c.json")
+            p = publish("channel", *args, "--keys", self.keys, "--propose", self.fresh("c.json"))
             self.assertIn("proposed", p.stdout)
             p = self.sign(self.pem("cy"), kind="channel", file="c.json")
             for w in words:
@@ -120,7 +124,7 @@ class Channels(Repo):
         """A channel's keys and threshold change through targets; its file is signed by the new ones."""
         self.begin()
         self.key("dan")
-        p = publish("channel", "propose", self.repo, "stable", self.dir / "c.json", "--keys", self.keys, "--add-key",
+        p = publish("channel", "propose", self.repo, "stable", self.fresh("c.json"), "--keys", self.keys, "--add-key",
                     self.dir / "dan/dan.pub", "--remove-key", "ada", "--remove-key", "cy", "--threshold", "1")
         for w in ("stable: key dan added", "stable: key ada removed", "threshold 1 of 2 (was 2 of 3)",
                   "targets 2: 0 of 1", "stable 2: 0 of 1"):
@@ -136,12 +140,12 @@ class Channels(Repo):
         self.assertEqual((set(spec["keyids"]), spec["threshold"]), ({self.id("ben"), self.id("dan")}, 1))
         # a new channel whose key is elsewhere
         publish("channel", "add", self.repo, "lts", "--add-key", self.dir / "ben/ben.pub", "--keys", self.keys,
-                "--propose", self.dir / "c.json")
+                "--propose", self.fresh("c.json"))
         self.sign(self.pem("ben"), self.offline / "targets.pem", kind="channel", file="c.json")
         self.submit("c.json", kind="channel")
         self.assertIn("lts", judge(self.repo))
         # nothing but a later date
-        publish("channel", "propose", self.repo, "lts", self.dir / "c.json", "--keys", self.keys)
+        publish("channel", "propose", self.repo, "lts", self.fresh("c.json"), "--keys", self.keys)
         self.sign(self.pem("ben"), kind="channel", file="c.json")
         self.submit("c.json", kind="channel")
         self.assertEqual(judge(self.repo)["lts"]["signed"]["version"], 2)
@@ -149,8 +153,8 @@ class Channels(Repo):
     def test_refusals(self):
         """Proposals that do not fit the repository any more, or never did."""
         self.begin()
-        self.release("1.0.0", "--keys", self.keys, "--propose", self.dir / "a.json")
-        publish("channel", "propose", self.repo, "stable", self.dir / "b.json", "--keys", self.keys)
+        self.release("1.0.0", "--keys", self.keys, "--propose", self.fresh("a.json"))
+        publish("channel", "propose", self.repo, "stable", self.fresh("b.json"), "--keys", self.keys)
         for f in ("a.json", "b.json"):
             self.sign(self.pem("ada"), self.pem("ben"), kind="channel", file=f)
         self.unchanged(lambda: self.submit("a.json", "b.json", kind="channel", ok=False), "another proposal")
@@ -164,7 +168,7 @@ class Channels(Repo):
         other = self.dir / "other"
         time.sleep(1.1)  # another date of expiry
         publish("init", other, "--image", "web", "--keys", self.dir / "k2", "--channel", "stable")
-        publish("channel", "propose", other, "stable", self.dir / "o.json", "--keys", self.dir / "k2")
+        publish("channel", "propose", other, "stable", self.fresh("o.json"), "--keys", self.dir / "k2")
         self.unchanged(lambda: self.submit("o.json", kind="channel", ok=False), "moved on")
         self.refused(publish("channel", "sign", self.dir / "o.json", "--keys", self.dir / "k2", "--yes", "--root",
                              self.keys / "root.json", ok=False), "another repository")

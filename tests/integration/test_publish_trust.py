@@ -35,7 +35,7 @@ class Keys(Case):
             for n, kind in enumerate(("ed25519", "ecdsa", "rsa")):
                 shutil.copy(self.pem("a-" + kind), self.keys / (role + (".%d" % (n + 1) if n else "") + ".pem"))
         publish("init", self.repo, "--image", "web", "--keys", self.keys, "--channel", "stable", *edits,
-                "--threshold", "root=3", "--propose", self.dir / "p.json")
+                "--threshold", "root=3", "--propose", self.fresh("p.json"))
         self.sign(*[self.pem("a-" + kind) for kind in ("ed25519", "ecdsa", "rsa")])
         self.submit()
         docs = judge(self.repo)
@@ -200,7 +200,7 @@ class Keys(Case):
                  for r in ("snapshot", "timestamp")}
         self.assertEqual(kinds, {"snapshot": "rsa", "timestamp": "ecdsa"})
         publish("refresh", self.repo, "--keys", self.keys, *more, env=env)
-        publish("channel", "propose", self.repo, "stable", self.dir / "p.json", "--keys", self.keys, *more,
+        publish("channel", "propose", self.repo, "stable", self.fresh("p.json"), "--keys", self.keys, *more,
                 env=env)
         self.submit(kind="channel", more=more, env=env)
         judge(self.repo)
@@ -235,7 +235,7 @@ class Ceremony(Case):
         """Three people, two of them enough, for root and targets."""
         edits = [a for role in ("root", "targets") for n in ("ada", "ben", "cy")
                  for a in ("--add-key", "%s=%s" % (role, self.dir / n / (n + ".pub")))]
-        return self.init(*edits, "--propose", self.dir / file)
+        return self.init(*edits, "--propose", self.fresh(file))
 
     def test_first_root(self):
         for n in ("ada", "ben", "cy", "eve"):
@@ -251,7 +251,7 @@ class Ceremony(Case):
                           (("--add-key", "snapshot=%s" % (self.dir / "ada/ada.pub")), "snapshot")):
             with self.subTest(bad=bad):
                 self.refused(publish("init", self.repo, "--image", "web", "--keys", self.keys, *bad,
-                                     "--propose", self.dir / "x.json", ok=False), word)
+                                     "--propose", self.fresh("x.json"), ok=False), word)
                 self.assertFalse(self.repo.exists() or self.keys.exists())
         out = self.begin().stdout
         self.assertIn("2 of 3 keys must sign", out)
@@ -472,9 +472,9 @@ class Ceremony(Case):
             with self.subTest(edits=edits):
                 self.unchanged(lambda: self.propose_root(*edits, ok=False), *words)
                 self.assertFalse((self.dir / "p.json").exists())
-        self.unchanged(lambda: publish("channel", "propose", self.repo, "stable", self.dir / "p.json", "--keys",
+        self.unchanged(lambda: publish("channel", "propose", self.repo, "stable", self.fresh("p.json"), "--keys",
                                        self.keys, "--add-key", "root=%s" % ada, ok=False), "root propose")
-        self.unchanged(lambda: publish("channel", "propose", self.repo, "nightly", self.dir / "p.json", "--keys",
+        self.unchanged(lambda: publish("channel", "propose", self.repo, "nightly", self.fresh("p.json"), "--keys",
                                        self.keys, ok=False), "no channel 'nightly'")
         # by the first digits of the id
         self.assertIn("key root.2 removed", self.propose_root("--remove-key", root_ids[1][:8]).stdout)
@@ -484,7 +484,7 @@ class Ceremony(Case):
         ada, ben = self.key("ada"), self.key("ben")
         edits = [a for role in ("root", "targets", "stable") for k in (ada, ben)
                  for a in ("--add-key", "%s=%s" % (role, k))]
-        self.init(*edits, "--channel", "beta", "--propose", self.dir / "p.json", "--threshold", "targets=1",
+        self.init(*edits, "--channel", "beta", "--propose", self.fresh("p.json"), "--threshold", "targets=1",
                   "--threshold", "stable=1", "--threshold", "root=1")
         self.sign(self.pem("ada"))
         self.submit()
