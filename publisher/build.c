@@ -60,7 +60,7 @@ static int check_tree(const char *tree, struct err *e)
 static int build_stamp(char out[32], struct err *e)
 {
 	const char *s = getenv("SOURCE_DATE_EPOCH");
-	uint64_t t = 0;
+	uint64_t t = BUILD_TIME;
 	int q = s ? num_parse(s, strlen(s), 0, INT32_MAX, "SOURCE_DATE_EPOCH", &t, e) : 0;
 
 	if (q < 0)
@@ -69,24 +69,32 @@ static int build_stamp(char out[32], struct err *e)
 	return 0;
 }
 
-int build_erofs(const struct repo *r, const char *tree, char ret[PATH_MAX], struct err *e)
+int build_image(const char *tree, const char *image, const char *out, struct err *e)
 {
-	char uuid[UUID_TEXT_MAX], out[PATH_MAX], stamp[32];
+	char uuid[UUID_TEXT_MAX], stamp[32];
 	const char *argv[] = { "mkfs.erofs", "--quiet", "-Enoinline_data", stamp,
 			       "-U",         uuid,      "--all-root",      out,
 			       tree,         NULL };
 	int q = check_tree(tree, e);
 
 	q = q < 0 ? q : build_stamp(stamp, e);
-	q = q < 0 ? q : repo_tmp_path(r, "usr.erofs", out, e);
 	if (q < 0)
 		return q;
-	fs_uuid(r->config.image, uuid);
+	fs_uuid(image, uuid);
 	q = spawn_check(argv, e);
 	if (q == -ENOENT)
 		return err_wrap(e, q, "install erofs-utils");
+	return q < 0 ? err_wrap(e, q, "build the image of '%s'", tree) : 0;
+}
+
+int build_erofs(const struct repo *r, const char *tree, char ret[PATH_MAX], struct err *e)
+{
+	char out[PATH_MAX];
+	int q = repo_tmp_path(r, "usr.erofs", out, e);
+
+	q = q < 0 ? q : build_image(tree, r->config.image, out, e);
 	if (q < 0)
-		return err_wrap(e, q, "build the image of '%s'", tree);
+		return q;
 	(void)snprintf(ret, PATH_MAX, "%s", out);
 	return 0;
 }

@@ -14,9 +14,16 @@
  */
 
 /*
- * An uncompressed erofs of a directory that is /usr (mkfs.erofs). ret holds its path. The time of
- * all its files is $SOURCE_DATE_EPOCH, or 0.
+ * An uncompressed erofs of a directory that is /usr (mkfs.erofs, which sorts it by name), built for
+ * small deltas: no inline data, everything root's, a UUID that follows from the image id, and one
+ * time for all files: $SOURCE_DATE_EPOCH, or BUILD_TIME. Not 0: systemd's ConditionNeedsUpdate=
+ * compares the time of /usr. ERR_INPUT: a whole root, no such directory; ERR_HOST: mkfs.erofs.
  */
+#define BUILD_TIME 946684800u /* 1 January 2000 */
+int build_image(const char *tree, const char *image, const char *out, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* The same in the repository's folder for temporary files; ret holds its path. */
 int build_erofs(const struct repo *r, const char *tree, char ret[PATH_MAX], struct err *e)
 	__attribute__((warn_unused_result));
 

@@ -347,7 +347,7 @@ int main(int argc, char **argv)
 		{ "init", verb_init },     { "release", do_release }, { "refresh", do_refresh },
 		{ "channel", do_channel }, { "status", do_status },   { "verify", do_verify },
 		{ "key", verb_key },       { "root", verb_root },     { "export", verb_export },
-		{ "gc", do_gc },
+		{ "gc", do_gc },           { "image", verb_image },
 	};
 	int (*run)(const struct opts *o, struct err *e) = NULL;
 	struct err e = ERR_INIT;

@@ -13,6 +13,7 @@ static const char usage[] =
 	"Usage: proa-publish init REPO --image ID --keys DIR [--channel NAME]...\n"
 	"       proa-publish release REPO --version V --channel C --keys DIR --usr IMAGE|DIR\n"
 	"                    (--kernel F --initrd F | --uki F) [OPTION...]\n"
+	"       proa-publish image DIR FILE [--image ID] [--salt HEX]\n"
 	"       proa-publish channel add REPO NAME --keys DIR\n"
 	"       proa-publish channel promote REPO VERSION --from A --to B --keys DIR\n"
 	"       proa-publish channel pause|resume|remove-release REPO CHANNEL VERSION --keys DIR\n"

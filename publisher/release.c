@@ -141,6 +141,19 @@ static int open_usr(struct work *w, struct err *e)
 	return 0;
 }
 
+static void advise(struct work *w, const struct image_facts *facts)
+{
+	const struct repo_config *c = &w->r->config;
+	size_t n = 0, most = sizeof(w->report->advice) / sizeof(w->report->advice[0]);
+
+	if (w->id.salt_n != c->salt_n || memcmp(w->id.salt, c->salt, c->salt_n) != 0)
+		w->report->advice[n++] =
+			"--salt is not the product's: the leaf hashes of this release compare with "
+			"those of no other, so hosts without a delta fetch all of it";
+	for (unsigned i = 0; n < most && image_advice(facts, i); i++)
+		w->report->advice[n++] = image_advice(facts, i);
+}
+
 /* Its root hash, and what is unwise about it. */
 static int hash_usr(struct work *w, struct err *e)
 {
@@ -176,11 +189,7 @@ static int hash_usr(struct work *w, struct err *e)
 		return q;
 	memcpy(w->id.root, root, SHA256_BYTES);
 	memcpy(w->report->root, root, SHA256_BYTES);
-	for (unsigned i = 0; i < sizeof(w->report->advice) / sizeof(w->report->advice[0]); i++) {
-		w->report->advice[i] = image_advice(&facts, i);
-		if (!w->report->advice[i])
-			break;
-	}
+	advise(w, &facts);
 	return 0;
 }
 

@@ -41,6 +41,7 @@ int verb_channel_step(const struct opts *o, struct err *e) __attribute__((warn_u
 int verb_channel_add(const struct opts *o, const struct keys *k, struct roles *m, struct err *e)
 	__attribute__((warn_unused_result));
 
+int verb_image(const struct opts *o, struct err *e) __attribute__((warn_unused_result));
 int verb_export(const struct opts *o, struct err *e) __attribute__((warn_unused_result));
 
 /* What to do with a proposal that was written for m. */

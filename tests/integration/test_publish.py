@@ -207,7 +207,7 @@ class Release(Case):
             self.release("1.0.1", channel="beta")
         old = self.restore("1.0.0", "usr-full").read_bytes()
         new = self.restore("1.0.1", "usr-full", "beta").read_bytes()
-        self.assertEqual(struct.unpack_from("<Q", old, 1024 + 24)[0], 0)
+        self.assertEqual(struct.unpack_from("<Q", old, 1024 + 24)[0], 946684800)
         self.assertEqual(struct.unpack_from("<Q", new, 1024 + 24)[0], 1790000000)
         self.assertEqual(old[4096:], new[4096:])
         for bad in ("", "-1", "1e9", "tomorrow", "99999999999"):

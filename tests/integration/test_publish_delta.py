@@ -9,6 +9,7 @@ import hashlib
 import json
 import random
 import re
+import shutil
 import unittest
 
 import tuf_repo
@@ -16,6 +17,66 @@ from cryptography.hazmat.primitives import serialization
 from test_publish import BIN, SEED, UNAME, Case, publish, run, sha256, snapshot_of
 
 CLI = BIN / "image-cli"
+SALT = "5a" * 32
+
+
+class Image(Case):
+    def image(self, tree, name, *more, **kw):
+        return publish("image", tree, self.dir / name, "--image", "demo", *more, **kw)
+
+    def test_image(self):
+        """The same bytes that release makes, in whatever order the files came to the disk."""
+        self.init()
+        self.release("1.0.0", "--salt", SALT)
+        usr, other = self.dir / "usr", self.dir / "other"
+        for i in range(30):
+            (usr / ("lib/%d" % (i * 7 % 30))).write_bytes(b"%d" % i * 3000)
+        salt = json.loads((self.repo / "proa-publish.json").read_text())["salt"]
+        out = self.image(usr, "a", "--salt", salt).stdout
+        self.assertIn("SOURCE_DATE_EPOCH", out)
+        for path in sorted(usr.rglob("*"), key=lambda p: (len(p.parts), sha256(p) if p.is_file() else "", p.name)):
+            to = other / path.relative_to(usr)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                to.mkdir(exist_ok=True)
+            else:
+                shutil.copy(path, to, follow_symlinks=False)
+        self.image(other, "b")
+        self.release("1.1.0")
+        self.assertEqual(sha256(self.dir / "a"), sha256(self.dir / "b"))
+        self.assertEqual(sha256(self.dir / "a"), sha256(self.restore("1.1.0", "usr-full")))
+        self.assertIn("root        %s\n" % self.manifest("1.1.0")["usr"]["root_hash"], out)
+        run("fsck.erofs", self.dir / "a")
+
+    def test_warnings(self):
+        usr = self.dir / "usr"
+        modules = usr / "lib/modules" / UNAME / "kernel"
+        modules.mkdir(parents=True)
+        (modules / "a.ko").write_bytes(b"module")
+        self.assertEqual(self.image(usr, "a").stderr, "")
+        (modules / "a.ko.xz").write_bytes(b"module")
+        self.assertIn("kernel modules of the image are compressed", self.image(usr, "a").stderr)
+        self.init()
+        self.assertIn("modules of the image are compressed", self.release("1.0.0").stderr)
+        run("mkfs.erofs", self.dir / "inline", usr)
+        err = self.release("1.1.0", "--os-release", usr / "lib/os-release", usr=self.dir / "inline").stderr
+        self.assertIn("inline data", err)
+        self.assertIn("modules of the image are compressed", err)
+        self.assertIn("--salt is not the product's", self.release("1.2.0", "--salt", SALT).stderr)
+
+    def test_refused(self):
+        usr = self.dir / "usr"
+        (self.dir / "root/usr/lib").mkdir(parents=True)
+        (self.dir / "root/usr/lib/os-release").touch()
+        for args, word in (((self.dir / "nowhere",), "nowhere"), ((self.dir / "root",), "a whole root"),
+                           ((usr, "--salt", "5"), "--salt"), ((usr, "--salt", "zz"), "--salt")):
+            self.refused(self.image(args[0], "out", *args[1:], ok=False), word)
+        (usr / "lib/os-release").write_text("IMAGE_ID=../x\n")
+        self.refused(publish("image", usr, self.dir / "out", ok=False), "IMAGE_ID")
+        self.refused(publish("image", usr, ok=False), "image needs", code=2)
+        self.assertEqual([p.name for p in self.dir.iterdir() if p.name.startswith("out")], [])
+        (usr / "lib/os-release").write_text("A=1\nIMAGE_ID='demo'\n")
+        publish("image", usr, self.dir / "out")
 
 
 class Deltas(Case):

@@ -49,9 +49,10 @@ int image_encode(const struct image_encode_job *job, struct image_id *id, struct
 /* What kind of image it is, for warnings before it is published. */
 struct image_facts {
 	enum image_kind { IMAGE_UNKNOWN, IMAGE_EROFS, IMAGE_SQUASHFS, IMAGE_EXT4 } kind;
-	bool compressed;   /* erofs: with any compression feature */
-	bool inline_data;  /* erofs: a regular file ends beside its inode */
-	uint64_t fs_bytes; /* erofs: what its superblock says it is long; 0 when unknown */
+	bool compressed;     /* erofs: with any compression feature */
+	bool inline_data;    /* erofs: a regular file ends beside its inode */
+	bool packed_modules; /* erofs: there are files *.ko.xz, *.ko.zst or *.ko.gz */
+	uint64_t fs_bytes;   /* erofs: what its superblock says it is long; 0 when unknown */
 };
 int image_inspect(struct sys *sys, int fd, struct image_facts *ret, struct err *e)
 	__attribute__((warn_unused_result));
