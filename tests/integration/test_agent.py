@@ -365,6 +365,64 @@ class Life(Case):
         self.assertEqual(s["boots_next"]["version"], "1.2.0")
 
 
+class Policy(Case):
+    def test_pin_and_hold(self):
+        h = Host(base).install()
+        h.set(Update_Pin="1.0")
+        h.ctl("update", want=NOTHING)
+        line = h.conf.read_text().splitlines().index("Pin=1.0") + 1
+        why = h.json("why")["decision"]
+        self.assertEqual((why["verdict"], why["newest"]), ("current", "1.1.0"))
+        self.assertEqual(why["reasons"][0]["text"], "1.1.0 is not taken: this host is pinned to "
+                         f"1.0 ({h.conf}, line {line})")
+        self.assertIn("pinned to 1.0", " ".join(h.ctl("why").stdout.split()))
+        h.set(Update_Pin="1.1", Update_Hold="yes")
+        before = h.seen()
+        p = h.ctl("update", want=WAITING)
+        self.assertIn("on hold", " ".join(p.stdout.split()))
+        self.assertEqual(h.seen(), before)
+        h.set(Update_Hold=None)
+        h.ctl("update")
+        self.updated(h)
+
+    def test_minimum_age(self):
+        h = Host(base).install()
+        h.set(Update_MinimumAge="2d")
+        h.ctl("update", want=WAITING)
+        why = h.json("why")["decision"]
+        self.assertEqual(why["reasons"][0]["code"], "minimum-age")
+        self.assertEqual(why["retry"], why["reasons"][0]["until"])
+
+    def test_mode(self):
+        """How far an unattended update goes; a person's goes all the way."""
+        h = Host(base).install()
+        for mode, code, state in (("manual", NOTHING, "idle"), ("check", DONE, "idle"),
+                                  ("stage", DONE, "staged"), ("stage", NOTHING, "staged"),
+                                  ("auto", DONE, "applied")):
+            with self.subTest(mode=mode, code=code):
+                h.set(Update_Mode=mode)
+                h.ctl("update", "--unattended", want=code)
+                self.assertEqual(h.json("status")["state"], state)
+        other = Host(base).install()
+        other.set(Update_Mode="manual")
+        other.ctl("update")
+        self.updated(other)
+
+    def test_reboot_window(self):
+        """Closed: an applied release waits for it, and says so."""
+        h = Host(base).install()
+        h.set(Update_Reboot="window", Update_RebootWindow="2019-01-01 00:00 UTC for 1h")
+        p = h.ctl("update", "--unattended", want=WAITING)
+        self.assertIn("waits for its reboot window, which never comes", " ".join(p.stdout.split()))
+        s = h.json("status")
+        self.assertEqual(s["reboot_window"], {"when": "2019-01-01 00:00 UTC for 1 h",
+                                              "open": False, "changes": None})
+        h.set(Update_RebootWindow="*:0/10 UTC for 1h | 2019-01-01 00:00 UTC for 1h")
+        self.assertTrue(h.json("status")["reboot_window"]["open"])
+        h.set(Update_RebootWindow="Sat 25:00 for 1h")
+        self.assertIn("Sat 25:00", h.json("status")["reboot_window"]["error"])
+
+
 class Deltas(Case):
     """The same from a repository that has deltas from 1.0.0 to 1.1.0."""
 

@@ -772,6 +772,11 @@ static int describe(struct agent *a, json_t **ret, struct err *e)
 	r = report_status(a->host, &rec, &f, &o, e);
 	if (r < 0)
 		return r;
+	r = report_window(&a->host->conf, agent_now(a), o, e);
+	if (r < 0) {
+		json_decref(o);
+		return r;
+	}
 	json_decref(a->status);
 	a->status = o;
 	*ret = json_incref(o);

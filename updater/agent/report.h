@@ -16,6 +16,13 @@
 int report_status(const struct host *h, const struct record *rec, const struct machine_facts *f,
 		  json_t **ret, struct err *e) __attribute__((warn_unused_result));
 
+/*
+ * Adds "reboot_window" to a status: {"when", "open", "changes"}, or {"error"} when systemd cannot
+ * say; nothing unless Reboot=window.
+ */
+int report_window(const struct config *conf, int64_t now, json_t *status, struct err *e)
+	__attribute__((warn_unused_result));
+
 int report_decision(const struct host *h, const struct release_decision *d, json_t **ret,
 		    struct err *e) __attribute__((warn_unused_result));
 

@@ -209,6 +209,28 @@ static bool newest_failed(const json_t *s)
 	return false;
 }
 
+/* "It reboots by itself in its window, ...": behind what is applied. */
+int draw_reboot(const json_t *status, int64_t now, struct buf *out, struct err *e)
+{
+	const json_t *w = json_object_get(status, "reboot_window");
+	int64_t changes = when(w, "changes");
+	char which[TEXT_MAX], at[TEXT_MAX], v[TEXT_MAX];
+
+	(void)text_of(json_object_get(status, "target"), "version", v);
+	if (has(w, "error"))
+		return buf_addf(out, e, "%s waits for its reboot window, which is not known: %s\n",
+				v, text_of(w, "error", which));
+	(void)text_of(w, "when", which);
+	if (json_is_true(json_object_get(w, "open")))
+		return buf_addf(out, e, "%s may reboot now: window %s, closes %s.\n", v, which,
+				moment(changes, now, at));
+	if (!changes)
+		return buf_addf(out, e, "%s waits for its reboot window, which never comes: %s.\n",
+				v, which);
+	return buf_addf(out, e, "%s waits for its reboot window, %s: opens %s.\n", v, which,
+			moment(changes, now, at));
+}
+
 /* Behind "runs V from slot S. ": what is under way. */
 static int draw_headline(const json_t *s, int64_t now, struct buf *out, struct err *e)
 {
@@ -224,6 +246,8 @@ static int draw_headline(const json_t *s, int64_t now, struct buf *out, struct e
 		return buf_addf(out, e, "%s is half written (proactl stage goes on).\n", v);
 	if (is(s, "state", "staged"))
 		return buf_addf(out, e, "%s is staged and waits (proactl apply).\n", v);
+	if (is(s, "state", "applied") && live && is(s, "reboot", "window"))
+		return draw_reboot(s, now, out, e);
 	if (is(s, "state", "applied") && live)
 		return buf_addf(out, e, "%s boots next (proactl reboot).\n", v);
 	if (is(s, "state", "assessing"))
@@ -385,8 +409,9 @@ int draw_check(const json_t *decision, int64_t now, struct buf *out, struct err 
 }
 
 /* What stands between the staged or applied release and its being run. */
-static int draw_pending(const json_t *s, struct buf *out, struct err *e)
+static int draw_pending(const json_t *s, int64_t now, struct buf *out, struct err *e)
 {
+	bool live = json_is_true(json_object_get(s, "live"));
 	char v[TEXT_MAX], running[TEXT_MAX];
 
 	(void)text_of(json_object_get(s, "target"), "version", v);
@@ -396,7 +421,9 @@ static int draw_pending(const json_t *s, struct buf *out, struct err *e)
 				"%s is half written: proactl stage goes on where it stopped.\n", v);
 	if (is(s, "state", "staged"))
 		return buf_addf(out, e, "%s is staged. It waits for: proactl apply.\n", v);
-	if (is(s, "state", "applied") && json_is_true(json_object_get(s, "live")))
+	if (is(s, "state", "applied") && live && is(s, "reboot", "window"))
+		return draw_reboot(s, now, out, e);
+	if (is(s, "state", "applied") && live)
 		return buf_addf(out, e, "%s is applied. It waits for: a reboot (proactl reboot).\n",
 				v);
 	if (is(s, "state", "assessing"))
@@ -469,7 +496,7 @@ int draw_why(const json_t *why, int64_t now, struct buf *out, struct err *e)
 			r = check_text(d, now, &b, e);
 	}
 	if (r == 0)
-		r = draw_pending(s, &b, e);
+		r = draw_pending(s, now, &b, e);
 	if (r == 0)
 		r = draw_notes(json_is_object(d) ? d : why, &b, e);
 	return r == 0 ? draw_fold(&b, out, e) : r;

@@ -15,6 +15,9 @@
  */
 int draw_status(const json_t *status, int64_t now, struct buf *out, struct err *e)
 	__attribute__((warn_unused_result));
+/* Why what is applied does not run yet: one line on the reboot window of a status. */
+int draw_reboot(const json_t *status, int64_t now, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
 int draw_why(const json_t *why, int64_t now, struct buf *out, struct err *e)
 	__attribute__((warn_unused_result));
 int draw_check(const json_t *decision, int64_t now, struct buf *out, struct err *e)

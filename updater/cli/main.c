@@ -327,18 +327,40 @@ static int verb_reboot(struct cli *c, const char *arg)
 	return DONE;
 }
 
-/* What stands in the record is asked for once more: the policy of this host. */
-static int reboots_itself(struct cli *c, bool *ret, struct err *e)
+/* Unattended: does this host's configuration have it reboot now? WAITING says what for. */
+static int reboots_itself(struct cli *c, bool *ret)
 {
 	AUTO_JSON *j = NULL;
+	AUTO_BUF text = BUF_INIT;
+	struct err e = ERR_INIT;
 	const char *reboot;
-	int r = call(c, "Describe", NULL, &j, e);
 
-	if (r < 0)
-		return r;
+	if (call(c, "Describe", NULL, &j, &e) < 0)
+		return fail(c, &e);
 	reboot = json_string_value(json_object_get(j, "reboot"));
 	*ret = reboot && strcmp(reboot, "immediate") == 0;
-	return 0;
+	if (!reboot || strcmp(reboot, "window") != 0)
+		return DONE;
+	*ret = json_is_true(json_object_get(json_object_get(j, "reboot_window"), "open"));
+	if (*ret)
+		return DONE;
+	if (!c->json && draw_reboot(j, time(NULL), &text, &e) == 0)
+		(void)fputs(text.p, stdout);
+	return WAITING;
+}
+
+/* How far an unattended update goes, as [Update] Mode= says. */
+static int unattended_mode(struct cli *c, char mode[16])
+{
+	AUTO_JSON *j = NULL;
+	struct err e = ERR_INIT;
+	const char *s;
+
+	if (call(c, "Describe", NULL, &j, &e) < 0)
+		return fail(c, &e);
+	s = json_string_value(json_object_get(j, "mode"));
+	(void)snprintf(mode, 16, "%s", s ? s : "auto");
+	return DONE;
 }
 
 /* With --json one object: what Stage and Apply answered. */
@@ -353,13 +375,13 @@ static int print_update(struct cli *c, json_t *staged, json_t *applied)
 	return r < 0 ? fail(c, &e) : print_json(c, o);
 }
 
-static int verb_update(struct cli *c, const char *arg)
+/* Stages and applies; then reboots if somebody or the configuration says so. */
+static int update(struct cli *c)
 {
 	AUTO_JSON *staged = NULL;
 	AUTO_JSON *applied = NULL;
 	bool json = c->json, reboot = c->reboot;
-	struct err e = ERR_INIT;
-	int r;
+	int r, waits = DONE;
 
 	c->quiet = json;
 	r = stage(c, &staged);
@@ -375,9 +397,30 @@ static int verb_update(struct cli *c, const char *arg)
 		return FAILED;
 	if (!applied)
 		return r;
-	if (!reboot && c->unattended && reboots_itself(c, &reboot, &e) < 0)
-		return fail(c, &e);
-	return reboot ? verb_reboot(c, arg) : r;
+	if (!reboot && c->unattended)
+		waits = reboots_itself(c, &reboot);
+	if (waits != DONE)
+		return waits;
+	return reboot ? verb_reboot(c, NULL) : r;
+}
+
+static int verb_update(struct cli *c, const char *arg)
+{
+	char mode[16] = "auto";
+	int r = c->unattended ? unattended_mode(c, mode) : DONE;
+
+	if (r != DONE)
+		return r;
+	if (strcmp(mode, "check") == 0)
+		return verb_check(c, arg);
+	if (strcmp(mode, "stage") == 0)
+		return verb_stage(c, arg);
+	if (strcmp(mode, "manual") == 0) {
+		if (!c->json)
+			puts("[Update] Mode=manual: nothing happens by itself here");
+		return NOTHING;
+	}
+	return update(c);
 }
 
 static const char *clean_member(const json_t *j, const char *key, char *out, size_t cap)
