@@ -14,6 +14,38 @@
 
 enum { PRESETS_MAX = 4 << 20 };
 
+static const char *step_path(const struct ign_step *s)
+{
+	switch ((int)s->kind) {
+	case IGN_STEP_DIRECTORY:
+		return s->directory->node.path;
+	case IGN_STEP_FILE:
+		return s->file->node.path;
+	case IGN_STEP_SYMLINK:
+	case IGN_STEP_HARDLINK:
+		return s->link->node.path;
+	default:
+		return NULL;
+	}
+}
+
+/* File systems are made, not mounted: what belongs on one must not end up below its mount point. */
+static int check_below(const struct ign_plan *p, const struct ign_filesystem *fs, struct err *e)
+{
+	size_t n = fs->path ? strlen(fs->path) : 0;
+
+	for (size_t i = 0; n > 1 && i < p->steps; i++) {
+		const char *path = step_path(&p->step[i]);
+
+		if (path && strncmp(path, fs->path, n) == 0 && path[n] == '/')
+			return err_set(e, ERR_REFUSED, EOPNOTSUPP,
+				       "'%s' would be on the file system at '%s', which is not "
+				       "mounted yet; let a unit or tmpfiles.d make it",
+				       path, fs->path);
+	}
+	return 0;
+}
+
 int ign_apply_check(const struct ign_apply *a, struct err *e)
 {
 	int r = ign_kargs_check(a->plan->config, a->cmdline, e);
@@ -22,7 +54,10 @@ int ign_apply_check(const struct ign_apply *a, struct err *e)
 		const struct ign_step *s = &a->plan->step[i];
 		enum ign_format what;
 
-		if (s->kind == IGN_STEP_FILESYSTEM)
+		if (s->kind != IGN_STEP_FILESYSTEM)
+			continue;
+		r = check_below(a->plan, s->filesystem, e);
+		if (r == 0)
 			r = ign_filesystem_check(s->filesystem, &what, e);
 	}
 	return r;

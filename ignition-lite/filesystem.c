@@ -74,6 +74,14 @@ int ign_filesystem_decide(const struct ign_filesystem *fs, const struct ign_foun
 {
 	const struct format *f = format_of(fs->format);
 
+	if (!f && fs->format && strcmp(fs->format, "none") == 0) {
+		if (found->table && fs->wipe == IGN_YES)
+			return err_set(e, ERR_INPUT, EBUSY,
+				       "'%s' holds a partition table; name one of its partitions",
+				       fs->device);
+		*ret = fs->wipe == IGN_YES ? IGN_FORMAT_WIPE : IGN_FORMAT_REUSE;
+		return 0;
+	}
 	if (!f)
 		return err_set(
 			e, ERR_REFUSED, EOPNOTSUPP,
@@ -167,10 +175,13 @@ static int run_mkfs(const struct ign_filesystem *fs, const struct format *f, str
 
 int ign_filesystem_make(const struct ign_filesystem *fs, struct err *e)
 {
-	enum ign_format what;
+	const char *wipe[] = { "wipefs", "--all", fs->device, NULL };
+	enum ign_format what = IGN_FORMAT_REUSE;
 	int r = ign_filesystem_check(fs, &what, e);
 
 	if (r < 0 || what == IGN_FORMAT_REUSE)
 		return r;
+	if (what == IGN_FORMAT_WIPE)
+		return spawn_check(wipe, e);
 	return run_mkfs(fs, format_of(fs->format), e);
 }

@@ -20,11 +20,11 @@ struct ign_found {
 	bool table; /* a partition table: never formatted */
 };
 
-enum ign_format { IGN_FORMAT_REUSE, IGN_FORMAT_MAKE };
+enum ign_format { IGN_FORMAT_REUSE, IGN_FORMAT_MAKE, IGN_FORMAT_WIPE };
 
 /* Pure: "KEY=value" lines of `blkid -p -o export`. */
 void ign_filesystem_parse(const char *text, size_t n, struct ign_found *ret);
-/* Pure: reuse it, make it, or ERR_INPUT why neither. */
+/* Pure: reuse it, make it, wipe it (format "none"), or ERR_INPUT why none of them. */
 int ign_filesystem_decide(const struct ign_filesystem *fs, const struct ign_found *found,
 			  enum ign_format *ret, struct err *e) __attribute__((warn_unused_result));
 

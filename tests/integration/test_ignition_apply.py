@@ -767,6 +767,8 @@ class Whole(Tree):
                 (conf(kernelArguments={"shouldExist": ["nosmt"]}), "signed UKI"),
                 (conf(storage={"luks": [{"name": "x", "device": "/dev/x"}]}), "luks"),
                 (conf(storage={"files": [{"path": "/f", "contents": {"source": "s3://a/b"}}]}), "s3"),
+                (conf(storage={"filesystems": [{"device": "/dev/null", "format": "ext4", "path": "/data"}],
+                               "files": [{"path": "/data/f"}]}), "not mounted yet"),
                 (files(f={"user": {"name": "nobody-here"}}), "no user 'nobody-here'"),
                 (conf(passwd={"groups": [{"name": "wheel"}]}), "exists already"),
                 ("{", "config.ign"), ("[]", "config.ign"), ({"ignition": {"version": "2.3.0"}}, "$.ignition.version")):
@@ -801,6 +803,35 @@ class Whole(Tree):
                              capture_output=True, text=True, check=True)
         self.assertEqual(len(list(root.glob("srv/*/*"))), 1000)
         print(f"1000 files: user s, system s, KiB: {out.stderr.strip()}", file=sys.stderr)
+
+
+class Units(Tree):
+    def test_verify(self):
+        source, root = pathlib.Path(__file__).resolve().parents[2], self.root("root", lambda r: None)
+        system = root / "usr/lib/systemd/system"
+        system.mkdir(parents=True)
+        for f in pathlib.Path("/lib/systemd/system").iterdir():
+            if not f.is_dir():
+                shutil.copy2(f, system / f.name, follow_symlinks=False)
+        for name in ("ignition-lite", "mount", "systemctl"):
+            put(root / "usr/bin" / name, "#!/bin/sh\n", 0o755)
+        put(root / "usr/lib/systemd/systemd-networkd-wait-online", "#!/bin/sh\n", 0o755)
+        for link in ("lib", "bin", "sbin"):
+            os.symlink("usr/" + link, root / link)
+        for f in (source / "units/initrd").glob("*.service"):
+            shutil.copy(f, system)
+        for unit in ("initrd.target", "initrd-cleanup.service"):  # as the dracut module enables it
+            (system / (unit + ".requires")).mkdir()
+            os.symlink("../ignition-lite.service", system / (unit + ".requires/ignition-lite.service"))
+        p = subprocess.run(["systemd-analyze", "verify", "--man=no", f"--root={root}", "initrd.target",
+                            "ignition-lite.service", "ignition-lite-network.service", "initrd-switch-root.target"],
+                           capture_output=True, text=True)
+        self.assertEqual([l for l in p.stderr.splitlines() if "ignition" in l or "cycle" in l], [], p.stderr)
+
+    def test_module(self):
+        source = pathlib.Path(__file__).resolve().parents[2]
+        for script in ("ignition-lite/dracut/module-setup.sh", "ignition-lite/mkosi/mkosi.postinst.chroot"):
+            subprocess.run(["bash", "-n", str(source / script)], check=True)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,10 @@ static void filesystems(void)
 	fs.wipe = IGN_NO;
 	ign_filesystem_parse("", 0, &f);
 	CHECK(ign_filesystem_decide(&fs, &f, &what, &e) == 0 && what == IGN_FORMAT_MAKE, "empty");
+	fs.format = "none";
+	CHECK(ign_filesystem_decide(&fs, &f, &what, &e) == 0 && what == IGN_FORMAT_REUSE, "none");
+	fs.wipe = IGN_YES;
+	CHECK(ign_filesystem_decide(&fs, &f, &what, &e) == 0 && what == IGN_FORMAT_WIPE, "wipe");
 	fs.format = "swap";
 	CHECK(ign_filesystem_decide(&fs, &f, &what, &e) < 0 && e.kind == ERR_REFUSED, "swap");
 }
