@@ -7,7 +7,7 @@ _proa_publish() {
 	local offer='--rollout --minimum-from --critical --dead-end --notes-url --allow-older --propose'
 
 	case $prev in
-	--keys)
+	--keys | --base-dir)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		return
 		;;
@@ -42,6 +42,7 @@ _proa_publish() {
 		export*) words='--keys --root --channel --since' ;;
 		verify*) words='--keys --root' ;;
 		gc*) words='--keep --dry-run' ;;
+		image*) words='--image --salt' ;;
 		*) words=$keys ;;
 		esac
 	fi
