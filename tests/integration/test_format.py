@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""docs/format.md is enough for a second implementation: format_reader.py, written from that page
+alone, restores every image and UKI of random repositories that proa-publish makes: in full, by every
+delta, and from any base. Compared byte for byte with what was published.
+
+Environment: PROA_BIN (directory of the programs), PROA_SEED.
+"""
+import hashlib
+import random
+import re
+import struct
+import unittest
+
+import format_reader as fr
+from publish_lab import SEED, Case, publish, run
+from test_publish import make_inputs
+
+BLOCK, FANOUT = 4096, 128
+WORDS = [w.encode() for w in "unit slot boot the of hash tree leaf root mount path with from into x=1 exec".split()]
+
+
+def text(rnd, n):
+    out = bytearray()
+    while len(out) < n:
+        out += b" ".join(rnd.choices(WORDS, k=40)) + b"\n%x" % rnd.getrandbits(24)
+    return bytes(out[:n])
+
+
+def some(rnd, n):
+    """Bytes that compress, do not, or are zero."""
+    return rnd.choices((text, lambda r, k: r.randbytes(k), lambda r, k: bytes(k)), (6, 4, 1))[0](rnd, n)
+
+
+def content(rnd, n):
+    out = bytearray()
+    while len(out) < n:
+        out += some(rnd, rnd.randrange(1, 200000))
+    return bytes(out[:n])
+
+
+def edited(rnd, data, unit, edits):
+    """Moved, zeroed, inserted, removed, patched, new: offsets in units for whole blocks."""
+    data = bytearray(data)
+    for _ in range(edits):
+        size = len(data) // unit
+        at = rnd.randrange(size) * unit
+        n = min(rnd.randrange(1, max(2, min(size, 200000 // unit))) * unit, len(data) - at)
+        kind = rnd.randrange(7)
+        if kind == 0 and len(data) > n:
+            moved = data[at:at + n]
+            del data[at:at + n]
+            to = rnd.randrange(len(data) // unit + 1) * unit
+            data[to:to] = moved
+        elif kind == 1:
+            data[at:at + n] = bytes(n)
+        elif kind == 2:
+            data[at:at] = some(rnd, n)
+        elif kind == 3 and len(data) > n:
+            del data[at:at + n]
+        elif kind == 4:
+            for _ in range(rnd.randrange(1, 60)):
+                data[rnd.randrange(len(data))] ^= rnd.randrange(1, 256)
+        elif kind == 5:  # inserted inside, what is behind moves by less than a block
+            few = min(rnd.randrange(1, 900), n)
+            data[at:at + n] = (rnd.randbytes(few) + data[at:at + n])[:n]
+        else:
+            data[at:at + n] = some(rnd, n)
+    return bytes(data)
+
+
+def pe(rnd, sections):
+    """A UKI by hand: sections at random multiples of 512, and bytes behind them, of odd length."""
+    table, body, at = [], [], 512 * rnd.randrange(2, 9)
+    start, address = at, 4096
+    for name, data in sections:
+        room = len(data) + 512 * rnd.randrange(0, 3)
+        room += -room % 512
+        table.append(struct.pack("<8sIIII12xI", name, len(data), address, room, at, 0x40000040))
+        body.append(data.ljust(room, b"\0"))
+        at += room
+        address += len(data) + -len(data) % 4096
+    optional = struct.pack("<HBBIIIIIQIIHHHHHHIIIIHHQQQQII", 0x20b, 2, 0, 0, at, 0, 4096, 4096, 1 << 30, 4096, 512,
+                           0, 0, 0, 0, 0, 0, 0, address, start, 0, 10, 0, 0, 0, 0, 0, 0, 16) + bytes(128)
+    head = b"MZ".ljust(60, b"\0") + struct.pack("<I", 64) + b"PE\0\0" + struct.pack(
+        "<HHIIIHH", 0x8664, len(table), 0, 0, 0, len(optional), 0x22e) + optional + b"".join(table)
+    return head.ljust(start, b"\0") + b"".join(body) + rnd.randbytes(rnd.choice((0, 1, 7, 4095)))
+
+
+class World:
+    """What the next release is made of."""
+
+    def __init__(self, rnd):
+        self.rnd, self.salt = rnd, None
+        self.image = content(rnd, BLOCK * rnd.choice((1, 2, 16, 127, 128, 129, *[rnd.randrange(130, 900)] * 6)))
+        self.kernel, self.initrd = content(rnd, rnd.randrange(1000, 400000)), content(rnd, 77777)
+
+    def with_kernel(self):
+        """The kernel lies in the image as well."""
+        data = self.kernel + bytes(-len(self.kernel) % BLOCK)
+        at = self.rnd.randrange(len(self.image) // BLOCK + 1) * BLOCK
+        return self.image[:at] + data + self.image[at:]
+
+    def change(self):
+        """Returns which parts changed."""
+        what = self.rnd.choice(("usr", "uki", "both", "both", "kernel", "nothing"))
+        if what in ("usr", "both"):
+            self.image = edited(self.rnd, self.image, BLOCK, self.rnd.randrange(1, 8))
+        if what in ("uki", "both"):
+            self.initrd = edited(self.rnd, self.initrd, 1, self.rnd.randrange(1, 4))
+        if what == "kernel":
+            self.kernel = content(self.rnd, self.rnd.randrange(100000, 400000))
+            self.image = self.with_kernel()
+        return what
+
+    def uki(self, root, version):
+        parts = [(b".osrel", b"ID=demo\nIMAGE_ID=web\nIMAGE_VERSION=%s\n" % version.encode()),
+                 (b".cmdline", b"quiet usrhash=" + root.hex().encode()), (b".uname", b"6.1.0-9-cloud-amd64"),
+                 (b".linux", self.kernel), (b".initrd", self.initrd)]
+        return pe(random.Random(self.rnd.getrandbits(8)), parts)
+
+
+class Format(Case):
+    SALT = hashlib.sha256(b"of this test").digest()
+
+    def setUp(self):
+        super().setUp()
+        self.seen = {}
+
+    def count(self, what, n=1):
+        self.seen[what] = self.seen.get(what, 0) + n
+
+    def release(self, version, image, uki, salt, *more):
+        (self.dir / "image").write_bytes(image)
+        (self.dir / "uki").write_bytes(uki)
+        return publish("release", self.repo, "--keys", self.keys, "--channel", "stable", "--version", version,
+                       "--usr", self.dir / "image", "--uki", self.dir / "uki", "--salt", salt.hex(), *more)
+
+    def read(self, version, image, uki, bases, rnd):
+        """One release by all ways; the reader's Release."""
+        r = fr.Repository(self.repo).manifest("stable", "web", version)
+        self.assertEqual(r.image_full(), image)
+        self.assertEqual(r.uki_full(), uki)
+        self.count("full")
+        for old, old_image, old_uki in bases:
+            leaves = fr.hash_blocks(old_image, old.salt)
+            got, fetched, again = r.image_any_base(old_image, leaves)
+            self.assertEqual((got, again), (image, 0))
+            self.assertLessEqual(fetched, r.entry("usr-full")["bytes"])
+            self.count("any base")
+            self.count("any base spared", fetched < r.entry("usr-full")["bytes"] / 2)
+            if r.entry("usr-delta", old.root):
+                self.assertEqual(r.image_delta(old.root, old_image), (image, 0))
+                self.count("usr-delta")
+                self.features(fr.Delta(r.read("usr-delta", old.root), BLOCK, r.root, len(image),
+                                       [(old.root, old_image)]))
+                self.rot(r, old, old_image, leaves, image, rnd)
+            if r.entry("uki-delta", old.uki):
+                self.assertEqual(r.uki_delta(old.uki, old_uki, image), uki)
+                self.count("uki-delta")
+                self.features(fr.Delta(r.read("uki-delta", old.uki), 1, r.uki, len(uki),
+                                       [(old.uki, old_uki), (r.root, image)]))
+        return r
+
+    def features(self, delta):
+        """What occurs in a delta, so that this test cannot become one of nothing."""
+        for kind in {k for k, _, _ in delta.pieces}:
+            self.count("unit %d kind %d" % (delta.unit, kind))
+        for frame in delta.frames:
+            for which in {w for w, _, _ in frame[3]}:
+                self.count("unit %d prefix of source %d" % (delta.unit, which))
+            self.count("several extents", len(frame[3]) > 1)
+        self.count("several frames", len(delta.frames) > 1)
+
+    def rot(self, r, old, old_image, leaves, image, rnd):
+        """A base that is not what its hashes say: the groups that took from there are fetched."""
+        bad = bytearray(old_image)
+        for _ in range(3):
+            bad[rnd.randrange(len(bad))] ^= 1
+        got, again = r.image_delta(old.root, bytes(bad))
+        self.assertEqual(got, image)
+        got, _, more = r.image_any_base(bytes(bad), leaves)
+        self.assertEqual(got, image)
+        self.count("rotten groups", again + more)
+
+    def judge_area(self, r, image):
+        """The hash area, by veritysetup."""
+        root, area = fr.hash_area(image, r.salt)
+        (self.dir / "data").write_bytes(image)
+        uuid = root[:16].hex()
+        uuid = "-".join((uuid[:8], uuid[8:12], uuid[12:16], uuid[16:20], uuid[20:]))
+        out = run("veritysetup", "format", "--salt", r.salt.hex() or "-", "--uuid", uuid, self.dir / "data",
+                  self.dir / "area").stdout
+        self.assertEqual(re.search(r"Root hash:\s+(\w+)", out)[1], root.hex())
+        self.assertEqual((self.dir / "area").read_bytes(), area)
+        self.assertEqual(len(area), r.manifest["usr"]["hash_bytes"])
+        (self.dir / "area").unlink()
+
+    def test_random(self):
+        """Repositories of a few releases, each with deltas from all before it."""
+        for case in range(5):
+            with self.subTest(case=case, seed=SEED):
+                self.repo, self.keys = self.dir / ("repo%d" % case), self.dir / ("keys%d" % case)
+                self.repository(random.Random("%d %d" % (SEED, case)))
+        for what in ("any base spared", "rotten groups", "several frames", "several extents",
+                     "unit 4096 prefix of source 0", "unit 1 prefix of source 0",
+                     *["unit 4096 kind %d" % k for k in range(3)], *["unit 1 kind %d" % k for k in range(4)]):
+            self.assertGreater(self.seen.get(what, 0), 0, self.seen)
+
+    def repository(self, rnd):
+        self.init()
+        world, done = World(rnd), []
+        salt = rnd.choice((self.SALT, self.SALT, rnd.randbytes(rnd.randrange(33))))
+        for n in range(4):
+            what = world.change() if n else "new"
+            if n and rnd.random() < 0.1:
+                salt = rnd.randbytes(32)
+            version, level = "1.%d.0" % n, rnd.choice((1, 3, 9, 19))
+            uki = world.uki(fr.hash_area(world.image, salt)[0], version)
+            bases = [b for _, b, _, _ in done] or ["none"]
+            self.release(version, world.image, uki, salt, "--level", level,
+                         *[x for b in bases for x in ("--from", b)])
+            r = self.read(version, world.image, uki, [(o, i, u) for o, _, i, u in done], rnd)
+            if n == 0:
+                self.judge_area(r, world.image)
+            done.append((r, version, world.image, uki))
+            self.count(what)
+
+    def test_three_levels(self):
+        """A tree of three levels, and the index of it; nearly all zeros."""
+        self.init()
+        rnd = random.Random(SEED)
+        image = bytearray(BLOCK * (FANOUT * FANOUT + rnd.randrange(1, 500)))
+        image[5 * BLOCK:9 * BLOCK], image[-2 * BLOCK:] = rnd.randbytes(4 * BLOCK), rnd.randbytes(2 * BLOCK)
+        world = World(rnd)
+        uki = world.uki(fr.hash_area(image, self.SALT)[0], "1.0.0")
+        self.release("1.0.0", image, uki, self.SALT, "--level", 1)
+        r = fr.Repository(self.repo).manifest("stable", "web", "1.0.0")
+        got, fetched, again = r.image_any_base(image[:6 * BLOCK], fr.hash_blocks(image[:6 * BLOCK], self.SALT))
+        self.assertEqual((got == image, again, fetched < 20 * BLOCK), (True, 0, True))
+        self.assertEqual(r.uki_full(), uki)
+        self.judge_area(r, image)
+
+    def test_built(self):
+        """From a directory: erofs, a UKI by objcopy, the default bases and salt."""
+        self.init()
+        rnd, kept = random.Random(SEED + 1), []
+        make_inputs(self.dir, rnd)
+        for version in ("1.0.0", "1.1.0"):
+            publish("release", self.repo, "--keys", self.keys, "--channel", "stable", "--version", version, "--usr",
+                    self.dir / "usr", "--kernel", self.dir / "vmlinuz", "--initrd", self.dir / "initrd")
+            r = fr.Repository(self.repo).manifest("stable", "web", version)
+            image, uki = r.image_full(), r.uki_full()
+            self.read(version, image, uki, kept, rnd)
+            kept = [(r, image, uki)]
+            for name in ("usr/bin/bash", "initrd"):
+                old = (self.dir / name).read_bytes()
+                (self.dir / name).write_bytes(edited(rnd, old, 1, 3))
+        self.assertEqual((self.seen["usr-delta"], self.seen["uki-delta"]), (1, 1))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
