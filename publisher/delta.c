@@ -270,6 +270,7 @@ static int run_diff(struct image_diff_job *job, const char *what, struct image_d
 
 	job->sys = sys_linux();
 	job->progress = pace_progress;
+	/* cppcheck-suppress autoVariables ; the caller does nothing more with job */
 	job->progress_arg = &bar;
 	progress_begin(&bar, stderr, what, 0, clock_mono_ms());
 	q = image_diff(job, ret, e);

@@ -155,11 +155,11 @@ static int delta_apply(const struct prove_job *j, const struct release_blob *b,
 		       const struct release_manifest *base, struct err *e)
 {
 	bool usr = b->role == RELEASE_USR_DELTA;
+	const struct image_whole none = { .bytes = 0 };
 	const struct image_delta_want want = {
 		.unit = usr ? IMAGE_BLOCK : 1,
 		.target = usr ? usr_whole(j->m) : uki_whole(j->m),
-		.source = { usr ? usr_whole(base) : uki_whole(base),
-			    usr ? (struct image_whole){ .bytes = 0 } : usr_whole(j->m) },
+		.source = { usr ? usr_whole(base) : uki_whole(base), usr ? none : usr_whole(j->m) },
 		.blob_bytes = b->bytes,
 	};
 	AUTO_SYS_FD from = { sys_linux(), -1 };
