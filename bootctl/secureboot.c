@@ -274,11 +274,12 @@ struct chain_search {
 	const struct signature *s;
 	const uint8_t *dbx; /* NULL while dbx itself is searched */
 	size_t dbx_n;
+	struct sb_sig found;
 };
 
 static int cert_vouches(void *arg, const struct sb_sig *sig)
 {
-	const struct chain_search *c = arg;
+	struct chain_search *c = arg;
 	const uint8_t *p = sig->p;
 	AUTO_X509 *x = NULL;
 	uint8_t tbs[SHA256_BYTES];
@@ -290,8 +291,11 @@ static int cert_vouches(void *arg, const struct sb_sig *sig)
 	if (!x || !chains_to(c->s, x))
 		return 0;
 	/* a certificate in db whose hash stands in dbx counts for nothing */
-	return !c->dbx ||
-	       (tbs_hash(x, tbs) && hash_in(c->dbx, c->dbx_n, SB_SIG_X509_SHA256, tbs, NULL) == 0);
+	if (c->dbx &&
+	    (!tbs_hash(x, tbs) || hash_in(c->dbx, c->dbx_n, SB_SIG_X509_SHA256, tbs, NULL) != 0))
+		return 0;
+	c->found = *sig;
+	return 1;
 }
 
 /* > 0 when dbx forbids a certificate of this signature. */
@@ -368,6 +372,8 @@ static int judge_signature(const struct pe *pe, const struct pe_cert *cert, cons
 		if (r < 0)
 			return r;
 		now.accepted = r > 0;
+		now.by = c.found.p;
+		now.by_n = c.found.n;
 		(void)snprintf(now.text, sizeof(now.text), "its UKI is signed by \"%s\", %s",
 			       now.signer,
 			       r > 0 ? "which this firmware's db vouches for"
@@ -512,7 +518,13 @@ static int check(struct sys *sys, int efivars, int fd, bool signer_only, struct 
 		return r;
 	d.db = db;
 	d.dbx = dbx ? dbx : d.dbx;
-	return judge(pe, &d, ret, e);
+	r = judge(pe, &d, &v, e);
+	if (r < 0)
+		return r;
+	v.by = NULL; /* db goes */
+	v.by_n = 0;
+	*ret = v;
+	return 0;
 }
 
 int sb_check(struct sys *sys, int efivars, int fd, struct sb_verdict *ret, struct err *e)

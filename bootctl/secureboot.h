@@ -48,6 +48,8 @@ struct sb_verdict {
 	bool accepted;
 	char signer[128]; /* subject's common name, "" when unsigned */
 	char text[320];   /* half a sentence: "its UKI is signed by "X", which ... does not hold" */
+	const uint8_t *by; /* the certificate in db that vouched (its owner's GUID lies in front) */
+	size_t by_n;       /* borrowed from db; NULL and 0 when none did */
 };
 
 /*

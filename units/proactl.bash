@@ -2,7 +2,7 @@
 # bash completion for proactl(1)
 _proactl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb= i
-	local verbs='status check stage apply update reboot why rollback forgive history pause continue limit'
+	local verbs='status check stage apply update reboot why rollback forgive history audit pause continue limit'
 	local options='--direct --config --json --help --version'
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
@@ -25,6 +25,8 @@ _proactl() {
 	update) options+=' --reboot --unattended --any-size' ;;
 	limit) [[ $cur == -* ]] || options=off ;;
 	rollback) options+=' --reason' ;;
+	audit) options='--next --pcr --deep --all --json --repository --attest --nonce --tpm --root --esp --disk
+		--state --time --help' ;;
 	forgive)
 		[[ $cur == -* ]] ||
 			options=$(proactl status --json 2>/dev/null |

@@ -59,6 +59,7 @@ LIBRARIES = {
     r"zlib":                   {"ignition-lite/gunzip.c"},
     r"zstd":                   {"updater/image"},
     r"libcryptsetup":          {"verity"},
+    r"tss2/":                  {"updater/audit/tpm.c"},
     r"seccomp":                {"updater/fetch", "updater/agent"},
 }
 

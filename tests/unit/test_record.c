@@ -160,8 +160,8 @@ static void copy_write(const char *name, const char *p, size_t n)
 
 static void wipe(void)
 {
-	static const char *const names[] = { "record.0", "record.1", "record.0.damaged",
-					     "record.1.damaged", "lock" };
+	static const char *const names[] = { "record.0",         "record.1", "record.0.damaged",
+					     "record.1.damaged", "lock",     "history.jsonl" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		(void)unlinkat(dir, names[i], 0);

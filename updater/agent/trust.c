@@ -341,6 +341,39 @@ static int fetch_target(const struct trust_job *job, const struct tuf_target *ta
 	return r;
 }
 
+struct kept {
+	size_t n;
+	char oldest[RELEASE_NAME_MAX + sizeof(TRUST_MANIFEST)];
+};
+
+static int see_manifest(void *arg, const char *name)
+{
+	struct kept *k = arg;
+	size_t n = strlen(name), suffix = sizeof(TRUST_MANIFEST) - 1;
+	const char *v = strchr(name, '_'), *w = strchr(k->oldest, '_');
+
+	if (!v || n < suffix || strcmp(name + n - suffix, TRUST_MANIFEST) != 0 ||
+	    n >= sizeof(k->oldest))
+		return 0;
+	if (k->n++ == 0 || !w || version_compare(v + 1, w + 1) < 0)
+		(void)snprintf(k->oldest, sizeof(k->oldest), "%s", name);
+	return 0;
+}
+
+/* Without it an audit says that the publisher's word is not at hand; nothing else needs it. */
+static void keep_manifest(const struct trust_job *job, int store, const struct release_manifest *m,
+			  const struct buf *text)
+{
+	char name[RELEASE_NAME_MAX + sizeof(TRUST_MANIFEST)], base[RELEASE_NAME_MAX];
+	struct kept k = { .n = 0 };
+
+	(void)snprintf(name, sizeof(name), "%s%s", release_name(m, base), TRUST_MANIFEST);
+	if (file_replace(job->sys, store, name, text->p, text->n, NULL) == 0 &&
+	    job->sys->ops->list(job->sys, store, see_manifest, &k) == 0 &&
+	    k.n > TRUST_MANIFESTS_MAX)
+		(void)!file_remove(job->sys, store, k.oldest, NULL);
+}
+
 int trust_manifest(const struct trust_job *job, struct trust *t, const struct release_offer *offer,
 		   struct release_manifest *ret, struct err *e)
 {
@@ -373,6 +406,7 @@ int trust_manifest(const struct trust_job *job, struct trust *t, const struct re
 			       "%s: the manifest is of %s %s for %s, which is not what the channel "
 			       "offers",
 			       offer->path, m.image, m.version, m.arch);
+	keep_manifest(job, store.fd, &m, &b);
 	*ret = m;
 	return 0;
 }

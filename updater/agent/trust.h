@@ -19,7 +19,10 @@ struct fetcher;
  * and the trust store, the directory "trust" in the state directory, where metadata lies byte for
  * byte as received.
  */
-#define TRUST_OFFERS_MAX 512 /* of more, the newest */
+/* Manifests are kept in the store as "<image>_<version>.manifest", the newest of them. */
+#define TRUST_MANIFEST      ".manifest"
+#define TRUST_MANIFESTS_MAX 8
+#define TRUST_OFFERS_MAX    512 /* of more, the newest */
 
 struct trust {
 	struct tuf_update *tuf;
@@ -55,7 +58,8 @@ struct trust_job {
 int trust_refresh(const struct trust_job *job, struct trust *ret, struct err *e)
 	__attribute__((warn_unused_result));
 
-/* The manifest that an offer of t stands for, fetched and verified through t. */
+/* The manifest that an offer of t stands for, fetched and verified through t, and kept for audits.
+ */
 int trust_manifest(const struct trust_job *job, struct trust *t, const struct release_offer *offer,
 		   struct release_manifest *ret, struct err *e) __attribute__((warn_unused_result));
 

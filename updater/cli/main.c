@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/num.h"
@@ -46,6 +47,7 @@ static void usage(FILE *to)
 		    "  rollback           back to the release before [--reason TEXT]\n"
 		    "  forgive VERSION    let a release that failed here be tried again\n"
 		    "  history [ID]       what happened here, and why\n"
+		    "  audit [OPTION...]  prove what runs: proa-audit(1) report\n"
 		    "\n"
 		    "  --direct           without the system bus: start proad as a child (root)\n"
 		    "  --config FILE      with --direct: instead of proa.conf(5)\n"
@@ -584,13 +586,37 @@ static const struct verb *parse_verb(int argc, char **argv, const struct cli *c)
 	return NULL;
 }
 
+/* `proactl audit ...` is `proa-audit report ...` from where proactl lies. Returns if it is absent.
+ */
+static int run_audit(int argc, char **argv)
+{
+	char path[512], report[] = "report", *slash,
+			**args = calloc((size_t)argc + 1, sizeof(*args));
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - sizeof("proa-audit"));
+
+	slash = n > 0 ? memrchr(path, '/', (size_t)n) : NULL;
+	if (args && slash) {
+		memcpy(slash + 1, "proa-audit", sizeof("proa-audit"));
+		memcpy(args, argv, (size_t)argc * sizeof(*args));
+		args[0] = slash + 1;
+		args[1] = report;
+		(void)execv(path, args);
+	}
+	free(args);
+	(void)fprintf(stderr, "proactl: cannot start proa-audit: %s\n", strerror(errno));
+	return FAILED;
+}
+
 int main(int argc, char **argv)
 {
 	struct cli c = { .json = false };
 	const struct verb *v;
 	struct err e = ERR_INIT;
-	int r = parse(argc, argv, &c);
+	int r;
 
+	if (argc > 1 && strcmp(argv[1], "audit") == 0)
+		return run_audit(argc, argv);
+	r = parse(argc, argv, &c);
 	if (r >= 0)
 		return r;
 	v = parse_verb(argc, argv, &c);

@@ -13,6 +13,7 @@
 #include "base/hex.h"
 #include "base/num.h"
 #include "base/text.h"
+#include "updater/record/chain.h"
 
 #define HEAD      "proa-record 1 "
 #define HEAD_MAX  (sizeof(HEAD) + 20 + 1 + SHA256_HEX_MAX + 1)
@@ -147,9 +148,12 @@ int record_store(struct sys *sys, int dir, struct record *r, struct err *e)
 	/* an even number goes to the first copy, an odd one to the second: never over the newest */
 	if (k == 0)
 		k = file_replace(sys, dir, copy_names[(r->seq + 1) % 2], file.p, file.n, e);
-	if (k == 0)
-		r->seq++;
-	return k;
+	if (k != 0)
+		return k;
+	r->seq++;
+	/* a history that was tampered with must not stop an update: an audit tells of it */
+	(void)!chain_sync(sys, dir, r, program_invocation_short_name, NULL, NULL);
+	return 0;
 }
 
 int record_reset(struct sys *sys, int dir, struct err *e)

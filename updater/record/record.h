@@ -106,7 +106,10 @@ struct record {
 int record_load(struct sys *sys, int dir, struct record *ret, struct err *e)
 	__attribute__((warn_unused_result));
 
-/* Stores r as seq + 1 over the older copy, durably; r->seq is raised. */
+/*
+ * Stores r as seq + 1 over the older copy, durably; r->seq is raised. Then new events are added to
+ * the history (chain.h); a history that does not hold together is left as it is, without an error.
+ */
 int record_store(struct sys *sys, int dir, struct record *r, struct err *e)
 	__attribute__((warn_unused_result));
 
