@@ -7,13 +7,17 @@ delta, and from any base. Compared byte for byte with what was published.
 Environment: PROA_BIN (directory of the programs), PROA_SEED.
 """
 import hashlib
+import pathlib
 import random
 import re
+import shutil
 import struct
+import tempfile
 import unittest
 
 import format_reader as fr
-from publish_lab import SEED, Case, publish, run
+import format_writer as fw
+from publish_lab import BIN, SEED, Case, publish, run
 from test_publish import make_inputs
 
 BLOCK, FANOUT = 4096, 128
@@ -92,7 +96,7 @@ class World:
 
     def __init__(self, rnd):
         self.rnd, self.salt = rnd, None
-        self.image = content(rnd, BLOCK * rnd.choice((1, 2, 16, 127, 128, 129, *[rnd.randrange(130, 900)] * 6)))
+        self.image = content(rnd, BLOCK * rnd.choice((2, 16, 127, 128, 129, *[rnd.randrange(130, 900)] * 6)))
         self.kernel, self.initrd = content(rnd, rnd.randrange(1000, 400000)), content(rnd, 77777)
 
     def with_kernel(self):
@@ -257,6 +261,74 @@ class Format(Case):
                 old = (self.dir / name).read_bytes()
                 (self.dir / name).write_bytes(edited(rnd, old, 1, 3))
         self.assertEqual((self.seen["usr-delta"], self.seen["uki-delta"]), (1, 1))
+
+
+class Written(unittest.TestCase):
+    """What the second writer makes, read by Proa's own reader."""
+
+    def setUp(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="proa-format."))
+        self.addCleanup(shutil.rmtree, self.dir, True)
+        self.rnd = random.Random(SEED + 2)
+
+    def blobs(self, name, image, salt):
+        """A directory as image-cli takes it; the root hash."""
+        root, folder = fr.hash_area(image, salt)[0], self.dir / name
+        folder.mkdir()
+        blob, sizes = fw.full(image, self.rnd.choice((1, 3, 9)))
+        (folder / "full.zst").write_bytes(blob)
+        (folder / "index").write_bytes(fw.index(image, salt, sizes))
+        (folder / "id").write_text("%s %d %s" % (root.hex(), len(image) // BLOCK, salt.hex()))
+        return root
+
+    def slot(self, name, size):
+        for part in ("data", "hash"):
+            with open(self.dir / (name + "." + part), "wb") as f:
+                f.truncate(size)
+        return self.dir / (name + ".data"), self.dir / (name + ".hash")
+
+    def write(self, name, image, *more):
+        to = self.slot("to", 32 << 20)
+        run(BIN / "image-cli", "write", self.dir / name, *to, *more)
+        self.assertEqual(to[0].read_bytes()[:len(image)], image)
+        return to
+
+    def test_images(self):
+        """In full, from any base, and by a random delta alone."""
+        rnd = self.rnd
+        for k in range(16):
+            with self.subTest(k=k, seed=SEED):
+                salt = rnd.randbytes(rnd.choice((1, 32, 256)))
+                old = content(rnd, BLOCK * rnd.choice((1, 128, rnd.randrange(2, 700))))
+                delta = fw.Delta(rnd, BLOCK, [(fr.hash_area(old, salt)[0], old)], rnd.randrange(1, 2 << 20))
+                base = self.blobs("old%d" % k, old, salt)
+                root = self.blobs("new%d" % k, delta.target, salt)
+                blob = delta.blob(root)
+                (self.dir / "delta").write_bytes(blob)
+                self.assertEqual(fr.Delta(blob, BLOCK, root, len(delta.target), [(base, old)]).restore(), delta.target)
+                for a, b in zip(self.slot("run", 32 << 20), self.write("old%d" % k, old)):
+                    b.replace(a)
+                run_slot = ["--base-data", self.dir / "run.data", "--base-hash", self.dir / "run.hash"]
+                self.write("new%d" % k, delta.target, *run_slot)
+                self.write("new%d" % k, delta.target, *run_slot, "--base-dir", self.dir / ("old%d" % k), "--delta",
+                           self.dir / "delta", "--only")
+
+    def test_files(self):
+        """Random deltas of a UKI, from one source and from two."""
+        rnd, (a, b, d, o, u) = self.rnd, [self.dir / x for x in "abdou"]
+        for k in range(30):
+            with self.subTest(k=k, seed=SEED):
+                old, usr = content(rnd, rnd.randrange(1, 700000)), content(rnd, BLOCK * rnd.randrange(1, 200))
+                root = fr.hash_area(usr, b"\1")[0]
+                sources = [(hashlib.sha256(old).digest(), old), (root, usr)][:1 + k % 2]
+                delta = fw.Delta(rnd, 1, sources, rnd.randrange(1, 1 << 20))
+                name = hashlib.sha256(delta.target).digest()
+                blob = delta.blob(name)
+                self.assertEqual(fr.Delta(blob, 1, name, len(delta.target), sources).restore(), delta.target)
+                for path, data in ((a, old), (b, delta.target), (d, blob), (u, usr)):
+                    path.write_bytes(data)
+                run(BIN / "image-cli", "patch-file", a, d, b, o, *([u, root.hex()] if k % 2 else []))
+                self.assertEqual(o.read_bytes(), delta.target)
 
 
 if __name__ == "__main__":
