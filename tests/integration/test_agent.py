@@ -66,7 +66,7 @@ class Publisher:
         self.root.mkdir()
         rnd = random.Random(self.seed)
         kernel = bytearray(rnd.randbytes(60000))
-        kernel[0x1FE:0x200], kernel[0x202:0x206] = b"\x55\xaa", b"HdrS"
+        kernel[:2], kernel[0x1FE:0x200], kernel[0x202:0x206] = b"MZ", b"\x55\xaa", b"HdrS"
         struct.pack_into("<H", kernel, 0x20E, 0x200)
         kernel[0x400:0x40B] = b"6.1.0-test\0"
         (self.root / "vmlinuz").write_bytes(kernel)
@@ -866,6 +866,9 @@ class Refused(Case):
         self.refused(h, "forgive", "9.9.9", words=["has not failed"])
         for args in ((), ("nonsense",), ("forgive",), ("status", "x"), ("--colour", "status")):
             h.ctl(*args, want=USAGE)
+        for args in (("update", "--dry-run"), ("apply", "--dry-run"), ("check", "--any-size"), ("stage", "--reboot"),
+                     ("apply", "--unattended"), ("update", "--reason", "x")):
+            self.assertIn("%s is not for %s" % (args[1], args[0]), h.ctl(*args, want=USAGE).stderr)
         sh(BIN / "proactl", "--config", h.conf, "status", want=USAGE)
         sh(BIN / "proad", "--direct", want=USAGE)
         for prog in ("proactl", "proad"):

@@ -69,7 +69,9 @@ static int fetch(const struct trust_job *job, const struct tuf_request *rq, stru
 
 static int save(const struct trust_job *job, int store, const struct tuf_request *rq, struct err *e)
 {
-	return file_replace(job->sys, store, rq->name, rq->data, rq->n, e);
+	int r = file_replace(job->sys, store, rq->name, rq->data, rq->n, e);
+
+	return r < 0 ? err_wrap(e, r, "trust store ([Host] State=)") : r;
 }
 
 static int drop(const struct trust_job *job, int store, struct err *e)

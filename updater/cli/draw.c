@@ -332,6 +332,8 @@ static int draw_todo(const json_t *s, struct buf *out, struct err *e)
 	(void)text_of(s, "newest", newest);
 	if (has(s, "newest") && strcmp(version, newest) != 0)
 		return buf_addf(out, e, "  Not on the newest release (proactl why).\n");
+	if (has(s, "last_error")) /* then nobody knows whether there is nothing to do */
+		return buf_addf(out, e, "  Look again: proactl check.\n");
 	return buf_addf(out, e, "  Nothing to do.\n");
 }
 

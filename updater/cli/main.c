@@ -566,6 +566,22 @@ static int parse(int argc, char **argv, struct cli *c)
 	return -1;
 }
 
+/* What was asked for and would do nothing with this verb: update --dry-run must not update. */
+static const char *idle_option(const struct verb *v, const struct cli *c)
+{
+	bool update = v->run == verb_update, stage = v->run == verb_stage;
+
+	if (c->dry_run && !stage)
+		return "--dry-run";
+	if (c->any_size && !stage && !update)
+		return "--any-size";
+	if (c->reboot && !update)
+		return "--reboot";
+	if (c->unattended && !update)
+		return "--unattended";
+	return c->reason && v->run != verb_rollback ? "--reason" : NULL;
+}
+
 static const struct verb *parse_verb(int argc, char **argv, const struct cli *c)
 {
 	const struct verb *v = optind < argc ? find_verb(argv[optind]) : NULL;
@@ -579,6 +595,9 @@ static const struct verb *parse_verb(int argc, char **argv, const struct cli *c)
 	else if (args < v->min_args || args > v->max_args)
 		(void)fprintf(stderr, "proactl: %s takes %s (proactl --help)\n", v->name,
 			      v->max_args == 0 ? "no argument" : "one argument");
+	else if (idle_option(v, c))
+		(void)fprintf(stderr, "proactl: %s is not for %s (proactl --help)\n",
+			      idle_option(v, c), v->name);
 	else if (c->link_options.config && !c->link_options.direct)
 		(void)fputs("proactl: --config goes with --direct\n", stderr);
 	else
