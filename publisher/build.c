@@ -163,8 +163,11 @@ int build_cmdline(const char *text, const uint8_t root[SHA256_BYTES], struct buf
 	return buf_addf(ret, e, "%s%susrhash=%s", text, *text ? " " : "", hex);
 }
 
-/* The release string of an x86 bzImage (Linux boot protocol: kernel_version at 0x20e), or "". */
-static int kernel_uname(const char *kernel, char out[UNAME_MAX], struct err *e)
+/*
+ * Refuses what the stub could not start: a kernel without its EFI stub, or no kernel. out: the
+ * release string of an x86 bzImage (Linux boot protocol: kernel_version at 0x20e), or "".
+ */
+static int kernel_look(const char *kernel, char out[UNAME_MAX], struct err *e)
 {
 	AUTO_SYS_FD f = { sys_linux(), -1 };
 	uint8_t head[0x210];
@@ -175,8 +178,12 @@ static int kernel_uname(const char *kernel, char out[UNAME_MAX], struct err *e)
 	if (f.fd < 0)
 		return err_set(e, ERR_INPUT, errno, "open the kernel '%s': %s", kernel,
 			       strerror(errno));
-	if (sys_read_full(f.sys, f.fd, head, sizeof(head), 0) < 0 ||
-	    memcmp(head + 0x202, "HdrS", 4) != 0 || le16_get(head + 0x20e) == 0)
+	if (sys_read_full(f.sys, f.fd, head, sizeof(head), 0) < 0 || memcmp(head, "MZ", 2) != 0)
+		return err_set(e, ERR_INPUT, ENOEXEC,
+			       "'%s' is no kernel that EFI can start (a bzImage, or arm64's Image "
+			       "that is not compressed): firmware would refuse the release",
+			       kernel);
+	if (memcmp(head + 0x202, "HdrS", 4) != 0 || le16_get(head + 0x20e) == 0)
 		return 0;
 	n = pread(f.fd, out, UNAME_MAX - 1, le16_get(head + 0x20e) + 0x200);
 	out[n > 0 ? n : 0] = '\0';
@@ -247,13 +254,9 @@ static int gather(const struct repo *r, const struct build_uki *u, struct part p
 		  struct err *e)
 {
 	char uname[UNAME_MAX];
-	const char *name = u->uname;
-	int q = 0;
+	int q = kernel_look(u->kernel, uname, e);
+	const char *name = u->uname ? u->uname : uname;
 
-	if (!name) {
-		q = kernel_uname(u->kernel, uname, e);
-		name = uname;
-	}
 	q = q < 0 ? q : write_text(r, "osrel", u->osrel->p, u->osrel->n, p[0].path, e);
 	q = q < 0 ? q : write_text(r, "cmdline", u->cmdline->p, u->cmdline->n, p[1].path, e);
 	if (q >= 0 && *name)

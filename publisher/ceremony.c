@@ -60,9 +60,13 @@ int verb_pin(const struct opts *o, bool must, char out[PATH_MAX], const char **r
 	}
 	if (*ret || !must)
 		return 0;
+	if (o->n_keys && access(o->keys[0], F_OK) < 0)
+		return err_set(e, ERR_INPUT, errno, "the key directory '%.200s': %s", o->keys[0],
+			       strerror(errno));
 	return err_set(e, ERR_INPUT, ENOENT,
 		       "no root is pinned: put the root you trust into '%.200s/" ROOT_PIN_NAME
-		       "', or give it with --root",
+		       "', or give it with --root (the first proa-publish root submit puts it "
+		       "there)",
 		       o->n_keys ? o->keys[0] : "KEYS");
 }
 
@@ -214,6 +218,9 @@ static int propose(const struct opts *o, const char *def, const char *file, stru
 	q = load(o, &r, &m, e);
 	if (q >= 0 && root)
 		q = edit_root(&m, e);
+	if (q >= 0 && root) /* targets has the same year, and often the same people */
+		m.targets_changed = roles_expires(roles_body(&m, "targets")) - r.now <
+				    roles_margin(&r, "targets");
 	else if (q >= 0) {
 		struct channel *c = NULL;
 

@@ -55,7 +55,9 @@ static int begin(const struct opts *o, const char *path, struct keys *k, char pi
 static void print_note(const struct roles *m)
 {
 	if (m->note[0])
-		(void)fprintf(stderr, "proa-publish: warning: %s: sign it again with refresh\n",
+		(void)fprintf(stderr,
+			      "proa-publish: warning: %s: give refresh the keys, or root "
+			      "propose (root, targets) and channel propose make what others sign\n",
 			      m->note);
 }
 
@@ -138,7 +140,9 @@ static int check_release(const struct opts *o, struct err *e)
 	if (o->n_word != 2 || !w->version || !w->usr || o->n_channel != 1)
 		return usage_error("release needs REPO, --version, one --channel and --usr", e);
 	if (!w->uki == !w->kernel)
-		return usage_error("release needs either --kernel (and --initrd) or --uki", e);
+		return usage_error("release needs either --kernel and --initrd, or --uki", e);
+	if (w->kernel && !w->initrd)
+		return usage_error("--initrd is missing: without one nothing opens /usr", e);
 	if (w->uki && (w->initrd || w->stub || w->cmdline || w->os_release || w->uname))
 		return usage_error("--initrd, --stub, --cmdline, --os-release and --uname are for "
 				   "a UKI that is built here, not for --uki",
@@ -352,6 +356,7 @@ int main(int argc, char **argv)
 	int (*run)(const struct opts *o, struct err *e) = NULL;
 	struct err e = ERR_INIT;
 	struct opts o;
+	char unknown[64];
 	int q = opts_parse(argc, argv, &o);
 
 	if (q > 0)
@@ -359,7 +364,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		if (strcmp(o.word[0], verbs[i].name) == 0)
 			run = verbs[i].run;
-	q = run ? run(&o, &e) : usage_error("no such verb", &e);
+	(void)snprintf(unknown, sizeof(unknown), "no verb '%.40s'", o.word[0]);
+	q = run ? run(&o, &e) : usage_error(unknown, &e);
 	if (q >= 0 && fflush(stdout) != 0)
 		q = err_set(&e, ERR_HOST, EIO, "cannot write to standard output");
 	if (q >= 0)

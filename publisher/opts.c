@@ -317,6 +317,32 @@ static int misused(const char *why)
 	return 1 + EXIT_USAGE;
 }
 
+/* An option that this verb would not heed: refresh --dry-run must not sign. NULL: none. */
+static const char *idle_option(const struct opts *o)
+{
+	const struct {
+		bool given;
+		const char *name, *verbs;
+	} only[] = {
+		{ o->dry_run, "--dry-run", " gc " },
+		{ o->propose, "--propose", " init release channel " },
+		{ o->n_edit > 0, "a key change", " init root channel " },
+		{ o->rebuild, "--rebuild", " root channel " },
+		{ o->yes, "--yes", " root channel " },
+		{ o->since, "--since", " export " },
+		{ o->json, "--json", " status " },
+		{ o->wish.rollout_seconds > 0, "--rollout", " release channel " },
+		{ o->wish.critical, "--critical", " release channel " },
+	};
+	char verb[64];
+
+	(void)snprintf(verb, sizeof(verb), " %.40s ", o->word[0]);
+	for (size_t i = 0; i < sizeof(only) / sizeof(only[0]); i++)
+		if (only[i].given && !strstr(only[i].verbs, verb))
+			return only[i].name;
+	return NULL;
+}
+
 int opts_parse(int argc, char **argv, struct opts *ret)
 {
 	struct opts o = { .keep = KEEP_DEFAULT };
@@ -344,6 +370,12 @@ int opts_parse(int argc, char **argv, struct opts *ret)
 	}
 	if (o.n_word == 0)
 		return misused("no verb given");
+	if (idle_option(&o)) {
+		char why[96];
+
+		(void)snprintf(why, sizeof(why), "%s is not for %.40s", idle_option(&o), o.word[0]);
+		return misused(why);
+	}
 	o.wish.channel = o.n_channel ? o.channel[0] : NULL;
 	*ret = o;
 	return 0;

@@ -69,7 +69,7 @@ def make_inputs(folder, rnd):
     (usr / "lib/os-release").write_text(
         'NAME="Demo"\nID=demo\nPRETTY_NAME="Demo OS"\nIMAGE_ID=other\nIMAGE_VERSION=0\n')
     kernel = bytearray(rnd.randbytes(200000))
-    kernel[0x202:0x206] = b"HdrS"
+    kernel[:2], kernel[0x202:0x206] = b"MZ", b"HdrS"
     kernel[0x20e:0x210] = (0x3000).to_bytes(2, "little")
     text = (UNAME + " (builder@host) #1 SMP\0").encode()
     kernel[0x3200:0x3200 + len(text)] = text
@@ -293,6 +293,12 @@ class Release(Case):
             with self.subTest(args=args, **kw):
                 self.refused(self.release(*args, ok=False, **kw), word)
                 self.assertEqual(snapshot_of(self.repo), before)
+        kernel = (root / "vmlinuz").read_bytes()
+        for data in (b"\x1f\x8b" + kernel, b"text\n", b"MZ"):
+            (root / "vmlinuz").write_bytes(data)
+            self.refused(self.release("1.1.0", ok=False), "no kernel that EFI can start")
+            self.assertEqual(snapshot_of(self.repo), before)
+        (root / "vmlinuz").write_bytes(kernel)
         self.release("0.9", "--allow-older")
 
     def test_usage(self):
@@ -302,6 +308,21 @@ class Release(Case):
                      ("refresh", self.repo), ("gc", self.repo, "--keep", "x")):
             with self.subTest(args=args):
                 self.assertEqual(publish(*args, ok=False).returncode, 2)
+        self.release("1.0.0")
+        before = snapshot_of(self.repo)
+        for args, option in ((("refresh", self.repo, "--keys", self.keys), "--dry-run"),
+                             (("channel", "remove-release", self.repo, "stable", "1.0.0", "--keys", self.keys),
+                              "--dry-run"), (("verify", self.repo), "--json"),
+                             (("refresh", self.repo, "--keys", self.keys, "--propose"), "p")):
+            p = publish(*args, option, ok=False)
+            self.assertEqual(p.returncode, 2)
+            self.assertIn("is not for " + args[0], p.stderr)
+        p = publish("release", self.repo, "--keys", self.keys, "--channel", "stable", "--version", "2", "--usr",
+                    self.dir / "usr", "--kernel", self.dir / "vmlinuz", ok=False)
+        self.assertEqual(p.returncode, 2)
+        self.assertIn("--initrd is missing", p.stderr)
+        self.assertEqual(snapshot_of(self.repo), before)
+        self.assertIn("no verb 'bogus'", publish("bogus", ok=False).stderr)
         self.assertIn("Example:", publish("--help").stdout)
         self.assertRegex(publish("--version").stdout, r"^proa-publish \d+\.\d+\.\d+\n$")
 

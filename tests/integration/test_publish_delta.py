@@ -257,7 +257,7 @@ class Deltas(Case):
             (self.dir / "usr/bin" / name).unlink()
         self.release("1.0.0")
         (self.dir / "usr/lib/noise").write_bytes(self.rnd.randbytes(300001))
-        (self.dir / "vmlinuz").write_bytes(self.rnd.randbytes(400000))
+        (self.dir / "vmlinuz").write_bytes(b"MZ" + self.rnd.randbytes(400000))
         (self.dir / "initrd").write_bytes(self.rnd.randbytes(1123457))
         out = self.release("1.1.0", "--uname", "1").stdout
         self.assertIn("from 1.0.0: /usr left out, saves < 10 %; UKI left out, saves < 10 %", out)

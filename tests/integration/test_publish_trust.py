@@ -450,6 +450,24 @@ class Ceremony(Case):
         self.submit()
         judge(self.repo)
 
+    def test_renewal(self):
+        """Root and targets whose keys are with others are renewed together, once targets nears its end."""
+        self.init()
+        self.propose_root()
+        self.assertEqual(list(json.loads((self.dir / "p.json").read_text())["next"]), ["root"])
+        late = faketime("+300d")
+        for role in ("root.json", "targets.json"):  # not with cron
+            self.assertFalse((self.keys / role.replace("json", "pem")).exists())
+        p = publish("refresh", self.repo, "--keys", self.keys, prefix=late)
+        for word in ("role targets", "role root", "root propose", "its key is not here"):
+            self.assertIn(word, p.stderr)
+        self.propose_root(prefix=late)
+        self.assertEqual(set(json.loads((self.dir / "p.json").read_text())["next"]), {"root", "targets"})
+        publish("root", "sign", self.dir / "p.json", "--keys", self.offline, "--yes", prefix=late)
+        self.submit(prefix=late)
+        self.assertEqual(publish("refresh", self.repo, "--keys", self.keys, prefix=late).stderr, "")
+        self.assertEqual(publish("status", self.repo, prefix=late).returncode, 0)
+
     def test_edits(self):
         """What cannot be done to keys is said before anything is written."""
         self.init("--channel", "beta")
