@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/hex.h"
 #include "base/text.h"
 #include "base/version.h"
@@ -24,6 +25,31 @@ enum { EXIT_USAGE = 2, EXIT_SOON = 4, SHORT_HASH = 8 };
 static int usage_error(const char *why, struct err *e)
 {
 	return verb_misused(why, e);
+}
+
+/* What is signed by a clock that is behind expires too early, or has expired already. */
+static void warn_clock(const struct repo *r, const struct roles *m)
+{
+	enum { SKEW = 3600 };
+
+	for (size_t i = 0; i < m->n_channel; i++) {
+		AUTO_FREE struct release_offer *l = NULL;
+		size_t n = 0;
+		char now[48], then[48];
+
+		if (channel_offers(&m->channel[i], &l, &n, NULL) < 0)
+			continue;
+		for (size_t j = 0; j < n; j++) {
+			if (l[j].published <= r->now + SKEW)
+				continue;
+			(void)fprintf(stderr,
+				      "proa-publish: warning: the clock of this machine is wrong: "
+				      "it says %s, and %s was published %s: set it, and refresh\n",
+				      text_time(r->now, 0, now, sizeof(now)), l[j].version,
+				      text_time(l[j].published, 0, then, sizeof(then)));
+			return;
+		}
+	}
 }
 
 /* A repository opened for change, its roles read, the keys named. pin holds a path. */
@@ -46,6 +72,7 @@ static int begin(const struct opts *o, const char *path, struct keys *k, char pi
 	q = roles_load(r, m, e);
 	if (q < 0)
 		return q;
+	warn_clock(r, m);
 	m->propose = o->propose;
 	if (!o->root)
 		root_pin_save(o->keys[0], m->root);

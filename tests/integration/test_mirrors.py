@@ -471,6 +471,9 @@ class Hosts(unittest.TestCase):
         p = h.ctl("check")
         for word in ("127.0.0.1", "/nowhere/", "mirrors.timestamp", "mirrors.snapshot", "mirrors.channel"):
             self.assertIn(word, p.stderr)
+        failed = [line for line in p.stderr.splitlines() if "one of the mirrors failed: " in line]
+        self.assertEqual(len(failed), len(bad), p.stderr)
+        self.assertEqual(p.stderr.count(bad[0]), 1, p.stderr)
         self.assertEqual(h.json("update")["stage"]["version"], "1.1.0")
         h = self.host(*bad)
         h.ctl("check", want=agent.FAILED)

@@ -469,6 +469,9 @@ class Metadata(Case):
         self.assertEqual((p.returncode, p.stderr), (1, ""))
         publish("refresh", self.repo, "--keys", self.keys, prefix=later)
         publish("verify", self.repo, prefix=later)
+        p = publish("refresh", self.repo, "--keys", self.keys, prefix=faketime("-30d"))
+        self.assertIn("clock of this machine is wrong", p.stderr)
+        self.assertEqual(publish("refresh", self.repo, "--keys", self.keys).stderr, "")
         much = faketime("+85d")
         stable = self.role("stable")["signed"]["version"]
         p = publish("refresh", self.repo, "--keys", self.keys, prefix=much)

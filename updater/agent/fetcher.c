@@ -189,9 +189,12 @@ size_t fetcher_used(const struct fetcher *f)
 
 void fetcher_fault(struct fetcher *f, size_t i, const char *text)
 {
+	char note[sizeof(f->mirror[i].error) + 32];
+
 	wire_text_set(f->mirror[i].error, text);
+	(void)snprintf(note, sizeof(note), "one of the mirrors failed: %s", f->mirror[i].error);
 	if (f->note && f->mirrors > 1)
-		f->note(f->arg, f->mirror[i].error);
+		f->note(f->arg, note);
 }
 
 int fetcher_url(const struct fetcher *f, size_t i, const char *path, char out[WIRE_URL_MAX + 1],
@@ -323,8 +326,10 @@ int fetcher_file(struct fetcher *f, const char *path, size_t max, struct buf *ou
 		return r;
 	f->requests++;
 	r = collect(f, id, max, out, &found, e);
-	if (r < 0)
-		return err_wrap(e, r, "%s", get.url);
+	if (r < 0) /* the other side names the URL already */
+		return strncmp(e->text, get.url, strlen(get.url)) == 0
+			       ? r
+			       : err_wrap(e, r, "%s", get.url);
 	*ret_found = found;
 	return 0;
 }
