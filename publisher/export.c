@@ -582,5 +582,8 @@ int verb_export(const struct opts *o, struct err *e)
 	       st.removed);
 	printf("            timestamp valid until %s. Check it: proa-publish verify %s\n",
 	       text_time(roles_expires(m.timestamp), r.now, t, sizeof(t)), o->word[2]);
+	if (roles_expires(m.timestamp) <= r.now)
+		(void)fprintf(stderr, "proa-publish: warning: the timestamp has expired, so hosts "
+				      "refuse this copy: refresh, and export again\n");
 	return 0;
 }

@@ -93,6 +93,14 @@ static char *valid_until(const struct repo *r, const struct roles *m, char *out,
 	return text_time(roles_expires(m->timestamp), r->now, out, cap);
 }
 
+/* Where keys are elsewhere, the way to those who have them. */
+static int elsewhere(const struct opts *o, int q, struct err *e)
+{
+	if ((q != -ENOKEY && q != -EKEYREJECTED) || o->propose)
+		return q;
+	return err_wrap(e, q, "give --propose FILE for what others must sign");
+}
+
 /* ---- release ---- */
 
 /* "13.5 MB", or why there is none. */
@@ -187,7 +195,8 @@ static int do_release(const struct opts *o, struct err *e)
 	int q = check_release(o, e);
 
 	q = q < 0 ? q : begin(o, o->word[1], &k, pin, &r, &m, e);
-	q = q < 0 ? q : release_make(&r, &m, &k, &o->wish, &report, e);
+	if (q >= 0)
+		q = elsewhere(o, release_make(&r, &m, &k, &o->wish, &report, e), e);
 	if (q < 0)
 		return q;
 	for (size_t i = 0; i < sizeof(report.advice) / sizeof(report.advice[0]); i++)
@@ -303,7 +312,7 @@ static int do_channel(const struct opts *o, struct err *e)
 		q = channel_promote(o, &r, &m, e);
 	else
 		q = channel_edit(o, &r, &m, edit, e);
-	q = q < 0 ? q : roles_commit(&r, &m, &k, e);
+	q = q < 0 ? q : elsewhere(o, roles_commit(&r, &m, &k, e), e);
 	if (q < 0)
 		return q;
 	print_note(&m);

@@ -77,7 +77,8 @@ class Channels(Repo):
         """A release, its promotion, pause, resume and withdrawal by people who are elsewhere."""
         self.begin()
         before = snapshot_of(self.repo)
-        self.refused(self.release("1.0.0", "--keys", self.keys, ok=False), "stable needs 2 signatures", "ada")
+        self.refused(self.release("1.0.0", "--keys", self.keys, ok=False), "stable needs 2 signatures", "ada",
+                     "--propose")
         self.assertEqual(snapshot_of(self.repo), before)
         p = self.release("1.0.0", "--keys", self.keys, "--propose", self.fresh("c.json"), "--critical")
         self.assertIn("nothing is published yet", p.stdout)
