@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A reader of what Proa publishes, written from docs/format.md, RFC 8878 and the description of
-dm-verity, and from nothing else: it says whether that page is enough. It believes the manifest and
+dm-verity, not from Proa's sources: it says whether that page is enough. It believes the manifest and
 proves all it restores. Signatures are not its business (tuf_reference.py).
 
 What the page says must be so is checked, and anything else is Bad: of a writer's blobs as well as
@@ -95,7 +95,7 @@ def frame_at(data, at):
     (flags,) = take(1)
     single = flags >> 5 & 1
     must(not flags & 8, "reserved bit")
-    window = 0
+    window = 0  # a single segment needs its content size and no more
     if not single:
         (w,) = take(1)
         window = (1 << 10 + (w >> 3)) // 8 * (8 + (w & 7))
@@ -111,15 +111,22 @@ def frame_at(data, at):
         take(1 if kind == 1 else length)
     if flags & 4:
         take(4)
-    return size, size if single else window, at, bool(flags & 4)
+    return size, window, at, bool(flags & 4)
 
 
-def unpack(frame, raw, prefix=b"", window=WINDOW):
+def behind(prefix):
+    """Plain content in front of what is packed or unpacked."""
+    return zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if prefix else None
+
+
+def unpack(frame, raw, prefix=b""):
     """The content of exactly this frame, of exactly that size."""
     size, wants, end, _ = frame_at(frame, 0)
-    must(size == raw and wants <= window and end == len(frame), "frame", size, raw, wants, end)
-    base = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if prefix else None
-    out = zstandard.ZstdDecompressor(dict_data=base).decompress(frame, max_output_size=raw)
+    must(size == raw and wants <= WINDOW and end == len(frame), "frame", size, raw, wants, end)
+    try:
+        out = zstandard.ZstdDecompressor(dict_data=behind(prefix)).decompress(frame, max_output_size=raw)
+    except zstandard.ZstdError as e:
+        raise Bad("frame", e) from e
     must(len(out) == raw, "a frame decodes to another size")
     return out
 
@@ -340,13 +347,15 @@ class Delta:
     """sources: (identity, bytes) of those that may be used, the base first."""
 
     def __init__(self, blob, unit, target, length, sources):
+        must(len(blob) >= 256, "too short")
         (magic, version, units, self.r, count, pieces, frames, what, size, self.new, raw, p, q, *rest) = \
             struct.unpack_from("<8s6I32sQQIIQ32sQ32sQ", blob)
         must((magic, version, units) == (b"proa-dlt", 1, unit), "header of the delta")
         must(self.r in (65536, 131072, 262144, 524288), "frame size")
         must(1 <= count <= len(sources) and 1 <= pieces <= 1 << 20, "counts")
         must(frames == ceil(self.new, self.r) and (what, size) == (target, length), "target")
-        must(raw <= 16 << 20 and not any(blob[176:256]) and len(blob) == 256 + p + q, "lengths")
+        must(raw <= 16 << 20 and p <= raw + OVERHEAD and len(blob) == 256 + p + q, "lengths")
+        must(not any(blob[176:256]), "end of the header")
         must(self.new % unit == 0 and size % unit == 0, "whole units")
         for i, (name, data) in enumerate(sources):
             must(tuple(rest[2 * i:2 * i + 2]) == ((name, len(data)) if i < count else (bytes(32), 0)), "source")

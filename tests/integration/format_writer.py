@@ -16,7 +16,8 @@ def full(data, level):
     raws = [data[at:at + fr.FRAME] for at in range(0, len(data), fr.FRAME)]
     frames = [packer.compress(r) for r in raws]
     rows = b"".join(struct.pack("<II4s", len(f), len(r), f[-4:]) for f, r in zip(frames, raws))
-    table = struct.pack("<II", 0x184D2A5E, len(rows) + 9) + rows + struct.pack("<IBI", len(frames), 0x80, 0x8F92EAB1)
+    table = struct.pack("<II", 0x184D2A5E, len(rows) + 9) + rows
+    table += struct.pack("<IBI", len(frames), 0x80, 0x8F92EAB1)
     return b"".join(frames) + table, [len(f) for f in frames]
 
 
@@ -56,7 +57,8 @@ class Delta:
         recipe, distance, out, new = [], [0, 0], [], []
         at = 0
         while at * unit < size:
-            n, kind = 1 + int(rnd.random() ** 3 * rnd.choice((3, 300000 // unit))), rnd.randrange(2 + len(sources))
+            n = 1 + int(rnd.random() ** 3 * rnd.choice((3, 300000 // unit)))
+            kind = rnd.randrange(2 + len(sources))
             if kind >= 2:
                 first, n = self.extent(kind - 2, n)
                 recipe.append(varint(4 * n + kind) + zigzag(first - at - distance[kind - 2]))
@@ -88,24 +90,29 @@ class Delta:
             out += (self.rnd.randbytes(k), b"x=%d " % k * (k // 8), *[self.sources[0][1][at:at + k]] * 2)[kind]
         return bytes(out[:n])
 
-    def blob(self, identity):
+    def blob(self, identity, spoil=None):
+        """spoil: what becomes of the recipe before it is packed."""
         frames, tail, behind = [], [], 0
         for at in range(0, len(self.new), self.r):
             raw, left, prefix, words = self.new[at:at + self.r], (2 << 20) // self.unit, b"", []
             for _ in range(self.rnd.choice((0, 1, 2, 5, 64))):
                 which = self.rnd.randrange(len(self.sources))
-                first, n = self.extent(which, 1 + self.rnd.randrange(self.rnd.choice((1, 20, 65536, left + 1))))
+                most = self.rnd.choice((1, 20, 65536, left + 1))
+                first, n = self.extent(which, 1 + self.rnd.randrange(most))
                 if n > left:
                     break
                 left -= n
                 prefix += self.bytes(which, first, n)
                 words.append(varint(2 * n + which) + zigzag(first - behind))
                 behind = first + n
-            base = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if prefix else None
-            frames.append(zstandard.ZstdCompressor(level=self.rnd.choice((1, 3, 7)), dict_data=base,
-                                                   write_content_size=True).compress(raw))
+            base = fr.behind(prefix)
+            packer = zstandard.ZstdCompressor(level=self.rnd.choice((1, 3, 7)), dict_data=base,
+                                              write_content_size=True)
+            frames.append(packer.compress(raw))
             tail.append(varint(len(frames[-1])) + varint(len(words)) + b"".join(words))
         recipe = self.recipe + b"".join(tail)
+        if spoil:
+            recipe = spoil(recipe)
         packed = zstandard.ZstdCompressor(level=3, write_content_size=True).compress(recipe)
         head = b"proa-dlt" + struct.pack("<6I", 1, self.unit, self.r, len(self.sources), self.pieces, len(frames))
         head += struct.pack("<32sQQIIQ", identity, len(self.target), len(self.new), len(recipe), len(packed),

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""docs/format.md is enough for a second implementation: format_reader.py, written from that page
-alone, restores every image and UKI of random repositories that proa-publish makes: in full, by every
-delta, and from any base. Compared byte for byte with what was published.
+"""docs/format.md is enough for a second implementation: format_reader.py, written from that page,
+restores every image and UKI of random repositories that proa-publish makes: in full, by every
+delta, and from any base, compared byte for byte with what was published. What format_writer.py makes
+is read by Proa's own reader, and both readers refuse the same spoilt deltas.
 
 Environment: PROA_BIN (directory of the programs), PROA_SEED.
 """
@@ -105,9 +106,7 @@ class World:
         at = self.rnd.randrange(len(self.image) // BLOCK + 1) * BLOCK
         return self.image[:at] + data + self.image[at:]
 
-    def change(self):
-        """Returns which parts changed."""
-        what = self.rnd.choice(("usr", "uki", "both", "both", "kernel", "nothing"))
+    def change(self, what):
         if what in ("usr", "both"):
             self.image = edited(self.rnd, self.image, BLOCK, self.rnd.randrange(1, 8))
         if what in ("uki", "both"):
@@ -115,7 +114,6 @@ class World:
         if what == "kernel":
             self.kernel = content(self.rnd, self.rnd.randrange(100000, 400000))
             self.image = self.with_kernel()
-        return what
 
     def uki(self, root, version):
         parts = [(b".osrel", b"ID=demo\nIMAGE_ID=web\nIMAGE_VERSION=%s\n" % version.encode()),
@@ -196,7 +194,8 @@ class Format(Case):
         out = run("veritysetup", "format", "--salt", r.salt.hex() or "-", "--uuid", uuid, self.dir / "data",
                   self.dir / "area").stdout
         self.assertEqual(re.search(r"Root hash:\s+(\w+)", out)[1], root.hex())
-        self.assertEqual((self.dir / "area").read_bytes(), area)
+        made = (self.dir / "area").read_bytes()
+        self.assertEqual(made + bytes(-len(made) % BLOCK), area)
         self.assertEqual(len(area), r.manifest["usr"]["hash_bytes"])
         (self.dir / "area").unlink()
 
@@ -205,18 +204,20 @@ class Format(Case):
         for case in range(5):
             with self.subTest(case=case, seed=SEED):
                 self.repo, self.keys = self.dir / ("repo%d" % case), self.dir / ("keys%d" % case)
-                self.repository(random.Random("%d %d" % (SEED, case)))
+                self.repository(random.Random("%d %d" % (SEED, case)), case)
         for what in ("any base spared", "rotten groups", "several frames", "several extents",
                      "unit 4096 prefix of source 0", "unit 1 prefix of source 0",
                      *["unit 4096 kind %d" % k for k in range(3)], *["unit 1 kind %d" % k for k in range(4)]):
             self.assertGreater(self.seen.get(what, 0), 0, self.seen)
 
-    def repository(self, rnd):
+    def repository(self, rnd, case):
         self.init()
         world, done = World(rnd), []
         salt = rnd.choice((self.SALT, self.SALT, rnd.randbytes(rnd.randrange(33))))
         for n in range(4):
-            what = world.change() if n else "new"
+            if n:
+                what = rnd.choice(("usr", "uki", "both", "both", "nothing"))
+                world.change("kernel" if n == 2 and case < 2 else what)
             if n and rnd.random() < 0.1:
                 salt = rnd.randbytes(32)
             version, level = "1.%d.0" % n, rnd.choice((1, 3, 9, 19))
@@ -228,7 +229,16 @@ class Format(Case):
             if n == 0:
                 self.judge_area(r, world.image)
             done.append((r, version, world.image, uki))
-            self.count(what)
+
+    def test_edges(self):
+        """Trees of no level, one and two, and no salt."""
+        self.init()
+        rnd, world = random.Random(SEED + 3), World(random.Random(SEED))
+        for n, (blocks, salt) in enumerate(((1, self.SALT), (1, b""), (128, b""), (129, self.SALT))):
+            image, version = content(rnd, blocks * BLOCK), "1.%d.0" % n
+            uki = world.uki(fr.hash_area(image, salt)[0], version)
+            self.release(version, image, uki, salt, "--from", "none")
+            self.judge_area(self.read(version, image, uki, [], rnd), image)
 
     def test_three_levels(self):
         """A tree of three levels, and the index of it; nearly all zeros."""
@@ -296,7 +306,7 @@ class Written(unittest.TestCase):
     def test_images(self):
         """In full, from any base, and by a random delta alone."""
         rnd = self.rnd
-        for k in range(16):
+        for k in range(10):
             with self.subTest(k=k, seed=SEED):
                 salt = rnd.randbytes(rnd.choice((1, 32, 256)))
                 old = content(rnd, BLOCK * rnd.choice((1, 128, rnd.randrange(2, 700))))
@@ -305,7 +315,8 @@ class Written(unittest.TestCase):
                 root = self.blobs("new%d" % k, delta.target, salt)
                 blob = delta.blob(root)
                 (self.dir / "delta").write_bytes(blob)
-                self.assertEqual(fr.Delta(blob, BLOCK, root, len(delta.target), [(base, old)]).restore(), delta.target)
+                mine = fr.Delta(blob, BLOCK, root, len(delta.target), [(base, old)]).restore()
+                self.assertEqual(mine, delta.target)
                 for a, b in zip(self.slot("run", 32 << 20), self.write("old%d" % k, old)):
                     b.replace(a)
                 run_slot = ["--base-data", self.dir / "run.data", "--base-hash", self.dir / "run.hash"]
@@ -329,6 +340,50 @@ class Written(unittest.TestCase):
                     path.write_bytes(data)
                 run(BIN / "image-cli", "patch-file", a, d, b, o, *([u, root.hex()] if k % 2 else []))
                 self.assertEqual(o.read_bytes(), delta.target)
+
+    def spoilt(self, data):
+        """A byte or two changed, added or removed."""
+        data = bytearray(data)
+        for _ in range(self.rnd.randrange(1, 3)):
+            at = self.rnd.randrange(len(data))
+            data[at:at + self.rnd.randrange(2)] = bytes(self.rnd.choice(((), (0,), (1,), (0x80,), (0xff,),
+                                                                         (self.rnd.randrange(256),))))
+        return bytes(data) or b"\0"
+
+    def test_spoilt(self):
+        """What one reader takes, and what it makes of it, so does the other."""
+        rnd, (a, b, d, o) = self.rnd, [self.dir / x for x in "abdo"]
+        seen = {}
+        for k in range(120):
+            if k % 20 == 0:
+                old = content(rnd, rnd.randrange(100, 30000))
+                sources = [(hashlib.sha256(old).digest(), old)]
+                delta = fw.Delta(rnd, 1, sources, rnd.randrange(1, 90000))
+                name = hashlib.sha256(delta.target).digest()
+                a.write_bytes(old)
+                b.write_bytes(delta.target)
+            kind = k % 4
+            blob = bytearray(delta.blob(name, self.spoilt if kind == 0 else None))
+            if kind == 1:
+                at = rnd.choice((8, 12, 16, 20, 24, 28, 64, 72, 80, 84, 88, 128, 168, rnd.randrange(256)))
+                blob[at] = rnd.choice((0, 1, 2, blob[at] ^ 1, rnd.randrange(256)))
+            elif kind == 2:
+                blob[rnd.randrange(256, len(blob))] ^= 1 << rnd.randrange(8)
+            elif kind == 3:
+                blob = blob[:rnd.randrange(len(blob))] if rnd.random() < 0.5 else blob + b"x"
+            d.write_bytes(blob)
+            o.unlink(missing_ok=True)
+            with self.subTest(k=k, seed=SEED):
+                try:
+                    mine = fr.Delta(bytes(blob), 1, name, len(delta.target), sources).restore()
+                except fr.Bad:
+                    mine = None
+                p = run(BIN / "image-cli", "patch-file", a, d, b, o, ok=False)
+                self.assertEqual((p.returncode != 0), mine is None, p.stderr)
+                if mine is not None:
+                    self.assertEqual(o.read_bytes(), mine)
+                seen[mine is None] = seen.get(mine is None, 0) + 1
+        self.assertGreater(min(seen.get(True, 0), seen.get(False, 0)), 5, seen)
 
 
 if __name__ == "__main__":
