@@ -307,7 +307,7 @@ static int do_channel(const struct opts *o, struct err *e)
 	if (q < 0)
 		return q;
 	if (edit == EDIT_ADD)
-		q = verb_channel_add(o, &k, &m, e);
+		q = elsewhere(o, verb_channel_add(o, &k, &m, e), e);
 	else if (edit == EDIT_PROMOTE)
 		q = channel_promote(o, &r, &m, e);
 	else
