@@ -90,12 +90,12 @@ class Delta:
             out += (self.rnd.randbytes(k), b"x=%d " % k * (k // 8), *[self.sources[0][1][at:at + k]] * 2)[kind]
         return bytes(out[:n])
 
-    def blob(self, identity, spoil=None):
-        """spoil: what becomes of the recipe before it is packed."""
+    def blob(self, identity, spoil=None, extents=(0, 1, 2, 5, 64)):
+        """spoil: what becomes of the recipe before it is packed; extents: how many a frame may have."""
         frames, tail, behind = [], [], 0
         for at in range(0, len(self.new), self.r):
             raw, left, prefix, words = self.new[at:at + self.r], (2 << 20) // self.unit, b"", []
-            for _ in range(self.rnd.choice((0, 1, 2, 5, 64))):
+            for _ in range(self.rnd.choice(extents)):
                 which = self.rnd.randrange(len(self.sources))
                 most = self.rnd.choice((1, 20, 65536, left + 1))
                 first, n = self.extent(which, 1 + self.rnd.randrange(most))

@@ -342,8 +342,12 @@ class Written(unittest.TestCase):
                 self.assertEqual(o.read_bytes(), delta.target)
 
     def spoilt(self, data):
-        """A byte or two changed, added or removed."""
+        """A byte or two changed, added or removed; or only a varint longer than it need be."""
         data = bytearray(data)
+        if self.rnd.random() < 0.3:
+            at = self.rnd.choice([i for i, b in enumerate(data) if b < 0x80])
+            data[at:at + 1] = bytes((data[at] | 0x80, 0))
+            return bytes(data)
         for _ in range(self.rnd.randrange(1, 3)):
             at = self.rnd.randrange(len(data))
             data[at:at + self.rnd.randrange(2)] = bytes(self.rnd.choice(((), (0,), (1,), (0x80,), (0xff,),
@@ -369,6 +373,8 @@ class Written(unittest.TestCase):
                 blob[at] = rnd.choice((0, 1, 2, blob[at] ^ 1, rnd.randrange(256)))
             elif kind == 2:
                 blob[rnd.randrange(256, len(blob))] ^= 1 << rnd.randrange(8)
+            elif kind == 3 and k % 3 == 0:
+                blob = delta.blob(name, None, (64, 65))
             elif kind == 3:
                 blob = blob[:rnd.randrange(len(blob))] if rnd.random() < 0.5 else blob + b"x"
             d.write_bytes(blob)
