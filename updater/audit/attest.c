@@ -50,7 +50,7 @@ static int put_pcrs(const struct audit *a, json_t *to, struct err *e)
 static int put_quote(const struct attest_options *opt, json_t *to, struct err *e)
 {
 	json_t *o = json_object();
-	struct tpm_quote q;
+	struct tpm_quote q = { .message = { .n = 0 } };
 	int r = json_put(to, "quote", o, e);
 
 	if (r >= 0)
@@ -201,8 +201,8 @@ int attest_keys(const char *tcti, struct buf *out, struct err *e)
 	static const uint8_t nothing[32] = { 0 };
 	AUTO_QUOTE_KEY ak = { .pkey = NULL }, sign = { .pkey = NULL };
 	char name[2 * sizeof(ak.name) + 1];
-	struct tpm_blob key, sig;
-	struct tpm_quote q;
+	struct tpm_blob key = { .n = 0 }, sig = { .n = 0 };
+	struct tpm_quote q = { .message = { .n = 0 } };
 	int r = tpm_quote(tcti, nothing, sizeof(nothing), ATTEST_PCRS, &q, e);
 
 	if (r >= 0)

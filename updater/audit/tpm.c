@@ -165,6 +165,7 @@ static int put_signature(struct tpm *t, TPMT_SIGNATURE *sig, struct tpm_blob *re
 static int do_quote(struct tpm *t, const uint8_t *nonce, size_t n, uint32_t pcrs,
 		    struct tpm_quote *q, struct err *e)
 {
+	/* cppcheck-suppress legacyUninitvar ; it is set right here */
 	const TPMT_SIG_SCHEME scheme = { .scheme = TPM2_ALG_NULL };
 	TPML_PCR_SELECTION sel = { .count = 1 };
 	TPM2B_DATA data = { .size = (UINT16)n };
@@ -208,6 +209,7 @@ int tpm_quote(const char *tcti, const uint8_t *nonce, size_t n, uint32_t pcrs,
 int tpm_sign(const char *tcti, const uint8_t digest[32], struct tpm_blob *ret_key,
 	     struct tpm_blob *ret_signature, struct err *e)
 {
+	/* cppcheck-suppress legacyUninitvar ; it is set right here */
 	const TPMT_SIG_SCHEME scheme = { .scheme = TPM2_ALG_NULL };
 	const TPMT_TK_HASHCHECK ticket = { .tag = TPM2_ST_HASHCHECK, .hierarchy = TPM2_RH_NULL };
 	TPM2B_DIGEST d = { .size = 32 };

@@ -181,7 +181,7 @@ int trustview_manifest(struct trustview *t, const char *version, struct release_
 static int put_role(const struct trustview *t, const char *role, json_t *roles, struct err *e)
 {
 	json_t *o = json_object(), *signers = json_array();
-	struct tuf_role_info info;
+	struct tuf_role_info info = { .version = 0 };
 	int r = json_put(roles, role, o, e);
 
 	if (r >= 0)
