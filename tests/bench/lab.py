@@ -85,6 +85,16 @@ class Server:
                 time.sleep(0.05)
         fail(f"nginx did not start, see {folder}/nginx-error.log")
 
+    def sent(self):
+        """Bytes its workers have written so far, by any system call."""
+        total = 0
+        for pid in pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+                                ).read_text().split():
+            for line in pathlib.Path(f"/proc/{pid}/io").read_text().splitlines():
+                if line.startswith("wchar:"):
+                    total += int(line.split()[1])
+        return total
+
     def take(self):
         """Requests, bytes, and bytes by path since the last call, as the server saw them."""
         time.sleep(0.1)

@@ -200,7 +200,7 @@ class Rauc(Peer):
 
     def begin(self):
         super().begin()
-        self.loops = [must("losetup", "-f", "--show", f).strip()
+        self.loops = [must("losetup", "-f", "--show", f).split()[-1]
                       for f in (self.target, self.w / "other.img")]
         (self.w / "system.conf").write_text(RAUC_SYSTEM.format(
             w=self.w, loop=self.loops[0], other=self.loops[1]))

@@ -222,7 +222,7 @@ class Publisher:
         self.dbx = siglist(SHA256, sha(b"something revoked"))
         rnd = random.Random(SEED)
         kernel = bytearray(rnd.randbytes(60000))
-        kernel[0x1FE:0x200], kernel[0x202:0x206] = b"\x55\xaa", b"HdrS"
+        kernel[:2], kernel[0x1FE:0x200], kernel[0x202:0x206] = b"MZ", b"\x55\xaa", b"HdrS"
         struct.pack_into("<H", kernel, 0x20E, 0x200)
         kernel[0x400:0x40B] = b"6.1.0-test\0"
         (folder / "vmlinuz").write_bytes(kernel)
