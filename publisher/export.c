@@ -132,8 +132,9 @@ static int write_marker(struct export *x, bool complete, struct err *e)
 static int on_any(void *arg, const char *name)
 {
 	(void)arg;
-	/* what making a file system leaves on a stick */
-	return strcmp(name, "lost+found") != 0;
+	/* what making a file system leaves on a stick, and what a first export that was killed does
+	 */
+	return strcmp(name, "lost+found") != 0 && strcmp(name, "." EXPORT_NAME ".new") != 0;
 }
 
 static int open_target(struct export *x, struct err *e)
