@@ -83,7 +83,7 @@ class Peer:
     def begin(self):
         """The inactive slot holds the release that runs, as after an update that was undone."""
         shell(f"cp --sparse=never {self.old} {self.target} && "
-              f"truncate -s $(stat -c %s {self.new}) {self.target} && sync {self.target}")
+              f"truncate -s $(stat -Lc %s {self.new}) {self.target} && sync {self.target}")
 
     def end(self):
         must("cmp", self.new, self.target)
