@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "publisher/opts.h"
+#include "publisher/policy.h"
 #include "publisher/proposal.h"
 #include "publisher/release.h"
 #include "publisher/repo.h"
@@ -232,7 +233,7 @@ static int do_refresh(const struct opts *o, struct err *e)
 
 /* ---- channel ---- */
 
-enum edit_verb { EDIT_ADD, EDIT_PROMOTE, EDIT_PAUSE, EDIT_RESUME, EDIT_REMOVE, EDITS };
+enum edit_verb { EDIT_ADD, EDIT_PROMOTE, EDIT_PAUSE, EDIT_RESUME, EDIT_REMOVE, EDIT_SET, EDITS };
 
 static int channel_promote(const struct opts *o, const struct repo *r, struct roles *m,
 			   struct err *e)
@@ -257,12 +258,17 @@ static int channel_edit(const struct opts *o, const struct repo *r, struct roles
 		return q;
 	if (edit == EDIT_REMOVE)
 		return channel_drop(c, &offer, e);
-	offer.paused = edit == EDIT_PAUSE;
-	return channel_put(c, &offer, NULL, 0, e);
+	if (edit == EDIT_SET)
+		q = policy_apply(&o->wish.policy, r->now, &offer, e);
+	else
+		offer.paused = edit == EDIT_PAUSE;
+	return q < 0 ? q : channel_put(c, &offer, NULL, 0, e);
 }
 
 static int which_edit(const struct opts *o, enum edit_verb *ret, struct err *e)
 {
+	const char *policy = policy_given(&o->wish.policy);
+	char why[96];
 	static const struct {
 		const char *verb;
 		size_t words;
@@ -274,6 +280,7 @@ static int which_edit(const struct opts *o, enum edit_verb *ret, struct err *e)
 		[EDIT_RESUME] = { "resume", 5, "channel resume needs REPO CHANNEL VERSION" },
 		[EDIT_REMOVE] = { "remove-release", 5,
 				  "channel remove-release needs REPO CHANNEL VERSION" },
+		[EDIT_SET] = { "set", 5, "channel set needs REPO CHANNEL VERSION" },
 	};
 
 	for (size_t i = 0; o->n_word > 1 && i < EDITS; i++) {
@@ -281,12 +288,20 @@ static int which_edit(const struct opts *o, enum edit_verb *ret, struct err *e)
 			continue;
 		if (o->n_word != edits[i].words)
 			return usage_error(edits[i].usage, e);
+		if (i == EDIT_SET && !policy)
+			return usage_error("channel set needs what to set: --rollout, --floor, ...",
+					   e);
+		if (i != EDIT_SET && i != EDIT_PROMOTE && policy) {
+			(void)snprintf(why, sizeof(why), "%s is not for channel %s", policy,
+				       edits[i].verb);
+			return usage_error(why, e);
+		}
 		*ret = (enum edit_verb)i;
 		return 0;
 	}
 	return usage_error(
-		"channel knows add, promote, pause, resume, remove-release, propose, sign and "
-		"submit",
+		"channel knows add, promote, pause, resume, remove-release, set, propose, sign "
+		"and submit",
 		e);
 }
 

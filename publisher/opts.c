@@ -17,6 +17,7 @@ static const char usage[] =
 	"       proa-publish channel add REPO NAME --keys DIR\n"
 	"       proa-publish channel promote REPO VERSION --from A --to B --keys DIR\n"
 	"       proa-publish channel pause|resume|remove-release REPO CHANNEL VERSION --keys DIR\n"
+	"       proa-publish channel set REPO CHANNEL VERSION --keys DIR POLICY...\n"
 	"       proa-publish channel propose REPO CHANNEL FILE --keys DIR [KEY CHANGE...]\n"
 	"       proa-publish root propose REPO FILE --keys DIR [--rebuild] [KEY CHANGE...]\n"
 	"       proa-publish root|channel sign FILE --key KEY [--root FILE] [--out FILE] [--yes]\n"
@@ -29,7 +30,9 @@ static const char usage[] =
 	"       proa-publish verify REPO [--root FILE]\n"
 	"       proa-publish gc REPO [--keep N] [--dry-run]\n"
 	"Makes and keeps the signed repository that hosts update from: plain files for any static\n"
-	"server. Runs without root.\n\n"
+	"server. Runs without root.\n\n";
+
+static const char usage_options[] =
 	"      --keys DIR        private keys <role>.pem, or <role>.uri holding a store URI, and\n"
 	"                        root.json, the root that is trusted; may be repeated\n"
 	"      --key KEY         one private key: a PEM file or a store URI (pkcs11:...)\n"
@@ -57,12 +60,17 @@ static const char usage[] =
 	"      --base-dir DIR    keep what is restored of those versions (default: in REPO/.tmp\n"
 	"                        one at a time, then removed)\n"
 	"      --level N         of zstd, 1 to 22 (default 19)\n"
-	"      --rollout TIME    spread over hosts, as 24h or 2d\n"
-	"      --minimum-from V  hosts older than V must take another release first\n"
-	"      --critical        severity\n"
-	"      --dead-end TEXT   the last release hosts can take by themselves, and why\n"
 	"      --notes-url URL   release notes\n"
 	"      --allow-older     publish a version older than the channel's newest\n"
+	"  policy, for release, channel promote and channel set (\"none\" takes back):\n"
+	"      --rollout TIME    spread over hosts, as 24h or 2d\n"
+	"      --rollout-start T when that begins: +6h, or 2026-11-20T19:00:00Z (default: now)\n"
+	"      --curve C         straight, or slow-start: few hosts first, then ever more\n"
+	"      --minimum-from V  hosts older than V must take another release first\n"
+	"      --floor V         no host goes back below V, whoever asks\n"
+	"      --dead-end TEXT   hosts stay on this release, and say why\n"
+	"      --critical, --normal\n"
+	"                        severity\n"
 	"      --keep N          gc: metadata versions to keep besides the current (default 1)\n"
 	"      --dry-run         gc: only say what would go\n"
 	"      --json            status as JSON\n"
@@ -94,6 +102,10 @@ enum code {
 	O_SALT,
 	O_LEVEL,
 	O_ROLLOUT,
+	O_START,
+	O_CURVE,
+	O_FLOOR,
+	O_NORMAL,
 	O_MIN_FROM,
 	O_CRITICAL,
 	O_DEAD_END,
@@ -144,6 +156,10 @@ static const struct option options[] = {
 	{ "salt", required_argument, NULL, O_SALT },
 	{ "level", required_argument, NULL, O_LEVEL },
 	{ "rollout", required_argument, NULL, O_ROLLOUT },
+	{ "rollout-start", required_argument, NULL, O_START },
+	{ "curve", required_argument, NULL, O_CURVE },
+	{ "floor", required_argument, NULL, O_FLOOR },
+	{ "normal", no_argument, NULL, O_NORMAL },
 	{ "minimum-from", required_argument, NULL, O_MIN_FROM },
 	{ "critical", no_argument, NULL, O_CRITICAL },
 	{ "dead-end", required_argument, NULL, O_DEAD_END },
@@ -205,8 +221,12 @@ static const char **text_of(struct opts *o, int c)
 		{ O_SIGN_CERT, &w->sign_cert },
 		{ O_ARCH, &w->arch },
 		{ O_SALT, &w->salt },
-		{ O_MIN_FROM, &w->minimum_from },
-		{ O_DEAD_END, &w->dead_end },
+		{ O_ROLLOUT, &w->policy.rollout },
+		{ O_START, &w->policy.start },
+		{ O_CURVE, &w->policy.curve },
+		{ O_MIN_FROM, &w->policy.minimum_from },
+		{ O_FLOOR, &w->policy.floor },
+		{ O_DEAD_END, &w->policy.dead_end },
 		{ O_NOTES, &w->notes_url },
 	};
 
@@ -222,7 +242,8 @@ static int flag(struct opts *o, int c)
 		int code;
 		bool *to;
 	} map[] = {
-		{ O_CRITICAL, &o->wish.critical },
+		{ O_CRITICAL, &o->wish.policy.critical },
+		{ O_NORMAL, &o->wish.policy.normal },
 		{ O_OLDER, &o->wish.allow_older },
 		{ O_DRY, &o->dry_run },
 		{ O_JSON, &o->json },
@@ -297,8 +318,6 @@ static int take(struct opts *o, int c, struct err *e)
 	} else if (c == O_LEVEL) {
 		q = num_parse(optarg, strlen(optarg), 1, LEVEL_MAX, "--level", &n, e);
 		o->wish.delta.level = (int)n;
-	} else if (c == O_ROLLOUT) {
-		q = num_parse_seconds(optarg, "--rollout", &o->wish.rollout_seconds, e);
 	} else if (c == O_KEEP) {
 		q = num_parse(optarg, strlen(optarg), 0, KEEP_MAX, "--keep", &o->keep, e);
 	} else if (c == O_WARN) {
@@ -320,6 +339,7 @@ static int misused(const char *why)
 /* An option that this verb would not heed: refresh --dry-run must not sign. NULL: none. */
 static const char *idle_option(const struct opts *o)
 {
+	const char *policy = policy_given(&o->wish.policy);
 	const struct {
 		bool given;
 		const char *name, *verbs;
@@ -331,8 +351,7 @@ static const char *idle_option(const struct opts *o)
 		{ o->yes, "--yes", " root channel " },
 		{ o->since, "--since", " export " },
 		{ o->json, "--json", " status " },
-		{ o->wish.rollout_seconds > 0, "--rollout", " release channel " },
-		{ o->wish.critical, "--critical", " release channel " },
+		{ policy, policy, " release channel " },
 	};
 	char verb[64];
 
@@ -356,6 +375,7 @@ int opts_parse(int argc, char **argv, struct opts *ret)
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		if (c == 'h' || c == O_HELP) {
 			(void)fputs(usage, stdout);
+			(void)fputs(usage_options, stdout);
 			return 1;
 		}
 		if (c == '?')

@@ -4,7 +4,8 @@ _proa_publish() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local verbs="${COMP_WORDS[1]} ${COMP_WORDS[2]}" words=
 	local keys='--keys --root --passphrase-file' change='--add-key --remove-key --threshold --revoke'
-	local offer='--rollout --minimum-from --critical --dead-end --notes-url --allow-older --propose'
+	local policy='--rollout --rollout-start --curve --minimum-from --floor --dead-end --critical --normal'
+	local offer="$policy --notes-url --allow-older --propose"
 
 	case $prev in
 	--keys | --base-dir)
@@ -13,6 +14,7 @@ _proa_publish() {
 		;;
 	--type) words='ed25519 ecdsa rsa' ;;
 	--arch) words='x86-64 arm64' ;;
+	--curve) words='straight slow-start' ;;
 	esac
 	if [[ -z $words && $COMP_CWORD -eq 1 ]]; then
 		words="$(proa-publish --help 2>/dev/null |
@@ -21,7 +23,7 @@ _proa_publish() {
 		case ${COMP_WORDS[1]} in
 		key) words='create show' ;;
 		root) words='propose sign submit' ;;
-		channel) words='add promote pause resume remove-release propose sign submit' ;;
+		channel) words='add promote pause resume remove-release set propose sign submit' ;;
 		esac
 	fi
 	if [[ -z $words && $cur == -* ]]; then
@@ -30,6 +32,7 @@ _proa_publish() {
 		release*) words="$keys $offer --channel --version --usr --kernel --initrd --uki --stub --cmdline --os-release
 			--uname --sign-key --sign-cert --arch --salt --level --from --base-dir" ;;
 		'channel promote') words="$keys $offer --from --to" ;;
+		'channel set') words="$keys $policy --propose" ;;
 		'key create') words='--keys --type --no-passphrase --passphrase-file' ;;
 		'key show') words='--key --name --passphrase-file' ;;
 		'root propose') words="$keys $change --rebuild" ;;

@@ -45,24 +45,22 @@ static void work_done(struct work *w)
 
 /* ---- before anything is built ---- */
 
-static int check_wish(const struct release_wish *w, struct err *e)
+static int check_wish(const struct repo *r, const struct release_wish *w, struct err *e)
 {
+	struct release_offer trial = { .published = 0 };
+
 	if (!version_valid(w->version))
 		return err_set(e, ERR_INPUT, EINVAL,
 			       "'%s' cannot be a version: 1 to 64 of A-Z a-z 0-9 . -, a letter or "
 			       "digit first",
 			       w->version);
-	if (w->minimum_from && !version_valid(w->minimum_from))
-		return err_set(e, ERR_INPUT, EINVAL, "--minimum-from '%s' is no version",
-			       w->minimum_from);
-	if (w->dead_end && (!*w->dead_end || strlen(w->dead_end) >= RELEASE_MESSAGE_MAX))
-		return err_set(e, ERR_INPUT, EINVAL, "--dead-end needs a message of 1 to %d bytes",
-			       RELEASE_MESSAGE_MAX - 1);
 	if (w->notes_url && strlen(w->notes_url) > 512)
 		return err_set(e, ERR_INPUT, EINVAL, "--notes-url is longer than 512 bytes");
 	if (!w->sign_key != !w->sign_cert)
 		return err_set(e, ERR_INPUT, EINVAL, "--sign-key and --sign-cert go together");
-	return 0;
+	/* before anything is built */
+	(void)snprintf(trial.version, sizeof(trial.version), "%s", w->version);
+	return policy_apply(&w->policy, r->now, &trial, e);
 }
 
 static int check_order(struct work *w, struct err *e)
@@ -387,17 +385,15 @@ static int save_manifest(const struct repo *r, struct channel *c, const struct r
 	return q < 0 ? q : channel_put(c, o, p, n, e);
 }
 
-static void policy(const struct repo *r, const struct release_wish *w, struct release_offer *o)
+/* A rollout is of one channel, and begins with it. */
+static int publish_now(const struct repo *r, const struct release_wish *w, struct release_offer *o,
+		       struct err *e)
 {
 	o->published = r->now;
-	o->rollout = w->rollout_seconds > 0;
-	o->rollout_start = r->now;
-	o->rollout_seconds = w->rollout_seconds;
-	o->critical = o->critical || w->critical;
-	if (w->minimum_from)
-		(void)snprintf(o->minimum_from, sizeof(o->minimum_from), "%s", w->minimum_from);
-	if (w->dead_end)
-		(void)snprintf(o->dead_end, sizeof(o->dead_end), "%s", w->dead_end);
+	o->rollout = o->rollout_slow_start = false;
+	o->rollout_start = 0;
+	o->rollout_seconds = 0;
+	return policy_apply(&w->policy, r->now, o, e);
 }
 
 static void describe_usr(struct work *w)
@@ -426,8 +422,8 @@ static int offer_release(struct work *w, struct err *e)
 	(void)snprintf(o.arch, sizeof(o.arch), "%s", m->arch);
 	(void)snprintf(o.path, sizeof(o.path), "%s/%s_%s.json", w->channel->name, m->image,
 		       m->version);
-	policy(w->r, w->w, &o);
-	q = release_manifest_format(m, &text, e);
+	q = publish_now(w->r, w->w, &o, e);
+	q = q < 0 ? q : release_manifest_format(m, &text, e);
 	return q < 0 ? q : save_manifest(w->r, w->channel, &o, text.p, text.n, e);
 }
 
@@ -443,7 +439,7 @@ int release_make(const struct repo *r, struct roles *m, const struct keys *k,
 			  .usr = { sys_linux(), -1 },
 			  .uki = { sys_linux(), -1 } };
 	struct release_manifest *f = &w.manifest;
-	int q = check_wish(wish, e);
+	int q = check_wish(r, wish, e);
 
 	q = q < 0 ? q : roles_channel(m, wish->channel, &w.channel, e);
 	if (q < 0)
@@ -482,7 +478,7 @@ int release_promote(const struct repo *r, struct roles *m, const char *from, con
 	struct channel *source;
 	struct release_offer o;
 	size_t n;
-	int q = check_wish(wish, e);
+	int q = check_wish(r, wish, e);
 
 	q = q < 0 ? q : roles_channel(m, from, &source, e);
 	q = q < 0 ? q : roles_channel(m, to, &w.channel, e);
@@ -500,6 +496,6 @@ int release_promote(const struct repo *r, struct roles *m, const char *from, con
 		return q;
 	(void)snprintf(o.path, sizeof(o.path), "%s/%s_%s.json", to, o.image, o.version);
 	o.paused = false;
-	policy(r, wish, &o);
-	return save_manifest(r, w.channel, &o, p, n, e);
+	q = publish_now(r, wish, &o, e);
+	return q < 0 ? q : save_manifest(r, w.channel, &o, p, n, e);
 }

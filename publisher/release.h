@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "publisher/delta.h"
 #include "publisher/keys.h"
+#include "publisher/policy.h"
 #include "publisher/repo.h"
 #include "publisher/roles.h"
 
@@ -19,10 +20,10 @@ struct release_wish {
 	const char *kernel, *initrd, *stub, *cmdline, *os_release, *uname;
 	const char *sign_key, *sign_cert;
 	const char *salt; /* hex; NULL: the product's */
-	const char *minimum_from, *dead_end, *notes_url;
-	uint64_t rollout_seconds; /* 0: at once */
-	struct delta_wish delta;  /* its level is that of all blobs */
-	bool critical, allow_older;
+	const char *notes_url;
+	struct policy_wish policy;
+	struct delta_wish delta; /* its level is that of all blobs */
+	bool allow_older;
 };
 
 /* What came of it, for the summary. */

@@ -185,11 +185,16 @@ static void print_offer(const struct repo *r, const struct release_offer *o)
 
 	printf("  %-16s published %s%s%s", o->version, when(o->published, r->now, t),
 	       o->paused ? ", PAUSED" : "", o->critical ? ", critical" : "");
+	if (o->rollout && o->rollout_start > r->now)
+		printf(", rollout from %s", when(o->rollout_start, r->now, t));
 	if (o->rollout)
-		printf(", rollout until %s",
-		       when(o->rollout_start + (int64_t)o->rollout_seconds, r->now, t));
+		printf("%s until %s%s", o->rollout_start > r->now ? "" : ", rollout",
+		       when(o->rollout_start + (int64_t)o->rollout_seconds, r->now, t),
+		       o->rollout_slow_start ? ", slow start" : "");
 	if (o->minimum_from[0])
 		printf(", from %s on", o->minimum_from);
+	if (o->floor[0])
+		printf(", floor %s", o->floor);
 	if (o->dead_end[0])
 		printf(", dead end: %s",
 		       text_clean(o->dead_end, strlen(o->dead_end), t, sizeof(t)));

@@ -413,6 +413,24 @@ class Metadata(Case):
         channel("resume", self.repo, "stable", "1.0.0")
         target = self.role("stable")["signed"]["targets"]["stable/demo_1.0.0.json"]
         self.assertNotIn("paused", target["custom"])
+        channel("set", self.repo, "stable", "1.0.0", "--rollout", "2d", "--rollout-start", "+6h", "--curve",
+                "slow-start", "--floor", "0.9", "--dead-end", "none", "--normal")
+        custom = self.role("stable")["signed"]["targets"]["stable/demo_1.0.0.json"]["custom"]
+        self.assertEqual((custom["rollout"]["seconds"], custom["rollout"]["curve"], custom["floor"],
+                          custom["minimum_from"]), (2 * 86400, "slow-start", "0.9", "0.5"))
+        self.assertNotIn("dead_end", custom)
+        self.assertNotIn("severity", custom)
+        self.assertRegex(publish("status", self.repo).stdout,
+                         r"rollout from .* until .*, slow start, from 0\.5 on, floor 0\.9\n")
+        self.verify()
+        before = snapshot_of(self.repo)
+        for args, word, code in (((), "what to set", 2), (("--curve", "steep"), "slow-start", 1),
+                                 (("--floor", "9"), "newer than 1.0.0", 1),
+                                 (("--minimum-from", "1.0.0"), "not older", 1)):
+            self.refused(channel("set", self.repo, "stable", "1.0.0", *args, ok=False), word, code=code)
+        self.refused(channel("pause", self.repo, "stable", "1.0.0", "--floor", "0.9", ok=False),
+                     "--floor is not for channel pause", code=2)
+        self.assertEqual(snapshot_of(self.repo), before)
         channel("remove-release", self.repo, "beta", "1.0.0")
         self.assertEqual(self.role("beta")["signed"]["targets"], {})
         self.verify()

@@ -7,8 +7,6 @@
 
 #include "base/version.h"
 
-#define ROLLOUT_MAX ((uint64_t)366 * 24 * 3600)
-
 static int copy_opt(const json_t *o, const char *key, const char *what, char *out, size_t cap,
 		    struct err *e)
 {
@@ -49,7 +47,7 @@ static int parse_rollout(const json_t *custom, const char *what, struct release_
 	if (r == 0)
 		r = json_get_time(ro, "start", what, &o->rollout_start, e);
 	if (r == 0)
-		r = json_get_u64(ro, "seconds", what, ROLLOUT_MAX, &o->rollout_seconds, e);
+		r = json_get_u64(ro, "seconds", what, RELEASE_ROLLOUT_MAX, &o->rollout_seconds, e);
 	if (r == 0)
 		r = parse_curve(ro, what, o, e);
 	o->rollout = r == 0;

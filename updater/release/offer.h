@@ -16,6 +16,7 @@
  */
 #define RELEASE_PATH_MAX    (64 + RELEASE_NAME_MAX + 8)
 #define RELEASE_MESSAGE_MAX 241
+#define RELEASE_ROLLOUT_MAX ((uint64_t)366 * 24 * 3600) /* seconds */
 
 struct release_offer {
 	char path[RELEASE_PATH_MAX]; /* TUF target path "<channel>/<image>_<version>.json" */
