@@ -8,26 +8,13 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "tests/dice.h"
 #include "tests/test.h"
 #include "updater/image/encode.h"
 
-static uint64_t image_rnd_state = 0x9e3779b97f4a7c15u;
-
 static inline uint64_t image_rnd(uint64_t below)
 {
-	image_rnd_state ^= image_rnd_state << 13;
-	image_rnd_state ^= image_rnd_state >> 7;
-	image_rnd_state ^= image_rnd_state << 17;
-	return image_rnd_state % below;
-}
-
-static inline void image_rnd_seed(void)
-{
-	const char *seed = getenv("PROA_SEED");
-
-	if (seed)
-		image_rnd_state = strtoull(seed, NULL, 0) | 1;
-	printf("PROA_SEED=%#llx\n", (unsigned long long)image_rnd_state);
+	return dice() % below;
 }
 
 /* n is a multiple of 8. */

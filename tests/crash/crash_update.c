@@ -362,7 +362,7 @@ int main(void)
 	static struct lab lab;
 	const char *seed = getenv("PROA_SEED");
 
-	image_rnd_seed();
+	dice_seed();
 	lab.seed = seed ? strtoull(seed, NULL, 0) : 1;
 	whole_life(&lab, SIM_FAT, false);
 	whole_life(&lab, SIM_FAT, true);

@@ -9,21 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/dice.h"
 #include "tests/test.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { FILE_MAX = 1 << 20, TRUNCATIONS_MAX = 4096 };
-
-static uint64_t state;
-
-static uint64_t rnd(void)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state;
-}
 
 /* An exact-size heap copy each time, so that ASan sees a read of one byte too many. */
 static void give(const uint8_t *p, size_t n)
@@ -40,21 +31,21 @@ static void mutate(uint8_t *p, size_t *n)
 {
 	static const uint8_t interesting[] = { 0, 1, 0x7f, 0x80, 0xff, '"', '{', '[', '0', '-' };
 
-	for (unsigned k = 1 + (unsigned)(rnd() % 6); k > 0 && *n > 0; k--) {
-		size_t at = (size_t)(rnd() % *n), m = (size_t)(rnd() % 16);
+	for (unsigned k = 1 + (unsigned)(dice() % 6); k > 0 && *n > 0; k--) {
+		size_t at = (size_t)(dice() % *n), m = (size_t)(dice() % 16);
 
-		switch (rnd() % 5) {
+		switch (dice() % 5) {
 		case 0:
-			p[at] ^= (uint8_t)(1u << (rnd() % 8));
+			p[at] ^= (uint8_t)(1u << (dice() % 8));
 			break;
 		case 1:
-			p[at] = interesting[rnd() % sizeof(interesting)];
+			p[at] = interesting[dice() % sizeof(interesting)];
 			break;
 		case 2:
 			*n = at;
 			break;
 		case 3:
-			memset(p + at, (int)(rnd() & 0xff), m < *n - at ? m : *n - at);
+			memset(p + at, (int)(dice() & 0xff), m < *n - at ? m : *n - at);
 			break;
 		default:
 			m = m < *n - at ? m : *n - at;
@@ -90,13 +81,13 @@ static size_t replay(const char *path, unsigned runs)
 
 int main(int argc, char **argv)
 {
-	const char *seed = getenv("PROA_SEED"), *runs = getenv("PROA_RUNS");
+	const char *runs = getenv("PROA_RUNS");
 	struct dirent **names = NULL;
 	size_t inputs = 0;
 	int n;
 
 	CHECK(argc == 2, "usage: %s CORPUS-DIRECTORY", argv[0]);
-	state = seed ? strtoull(seed, NULL, 0) : 0x9e3779b97f4a7c15u;
+	dice_seed();
 	n = scandir(argv[1], &names, NULL, alphasort);
 	CHECK(n >= 0, "no corpus '%s'", argv[1]);
 	for (int i = 0; i < n; i++) {

@@ -684,7 +684,7 @@ static void test_max(void)
 
 int main(void)
 {
-	image_rnd_seed();
+	dice_seed();
 	make_release(&one, "1.0.0", 200);
 	make_next(&next, &one, "1.1.1", 0);
 	make_next(&next_kernel, &one, "1.1.2", 340000);

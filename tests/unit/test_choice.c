@@ -3,17 +3,8 @@
 #include <string.h>
 
 #include "bootctl/choice.h"
+#include "tests/dice.h"
 #include "tests/test.h"
-
-static uint64_t state = 20261120;
-
-static unsigned rnd(unsigned n)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (unsigned)(state % n);
-}
 
 /* In the order of the menu; every pair must agree. */
 static const struct choice_entry menu[] = {
@@ -51,7 +42,7 @@ static void test_order(void)
 
 		memcpy(e, menu, sizeof(e));
 		for (unsigned i = N - 1; i > 0; i--) {
-			unsigned k = rnd(i + 1);
+			unsigned k = dice_below(i + 1);
 			struct choice_entry t = e[i];
 
 			e[i] = e[k];
@@ -105,12 +96,12 @@ static void test_glob(void)
 	CHECK(choice_glob("*", "") && choice_glob("", "") && !choice_glob("", "a"), "empty");
 	for (unsigned i = 0; i < 200000; i++) {
 		char p[9] = "", s[9] = "";
-		unsigned n = rnd(8), m = rnd(8);
+		unsigned n = dice_below(8), m = dice_below(8);
 
 		for (unsigned k = 0; k < n; k++)
-			p[k] = letters[rnd(9)];
+			p[k] = letters[dice_below(9)];
 		for (unsigned k = 0; k < m; k++)
-			s[k] = letters[rnd(5)];
+			s[k] = letters[dice_below(5)];
 		/* sets differ at their edges between C libraries and the loader: tried above */
 		if (strpbrk(p, "[]\\"))
 			continue;
@@ -141,11 +132,7 @@ static void test_conf(void)
 
 int main(void)
 {
-	const char *seed = getenv("PROA_SEED");
-
-	if (seed)
-		state = strtoull(seed, NULL, 0) | 1;
-	printf("seed %llu\n", (unsigned long long)state);
+	dice_seed();
 	test_order();
 	test_next();
 	test_glob();

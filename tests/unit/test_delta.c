@@ -755,7 +755,7 @@ static void test_refusals(void)
 
 int main(void)
 {
-	image_rnd_seed();
+	dice_seed();
 	test_apply();
 	test_any_base();
 	test_rotten_base();

@@ -4,26 +4,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/hex.h"
 #include "base/spawn.h"
 #include "base/sys.h"
+#include "tests/dice.h"
 #include "tests/test.h"
 
 enum { DATA = 300000, ROUNDS = 40, HEX_MAX = 2 * DIGEST_MAX + 1 };
-
-static uint64_t state;
-
-static uint64_t rnd(void)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state;
-}
 
 static uint8_t data[DATA];
 static char file_name[] = "/tmp/proa-digest-XXXXXX";
@@ -48,7 +38,7 @@ static void judge(const char *tool, char out[HEX_MAX])
 static void add_pieces(struct digest *d, size_t from, size_t to)
 {
 	while (from < to) {
-		size_t n = (size_t)(rnd() % 9000);
+		size_t n = (size_t)(dice() % 9000);
 
 		if (n > to - from)
 			n = to - from;
@@ -99,19 +89,17 @@ static void check_names(void)
 
 int main(void)
 {
-	const char *seed = getenv("PROA_SEED");
 	int fd = mkstemp(file_name);
 
 	CHECK(fd >= 0, "mkstemp");
-	state = seed ? strtoull(seed, NULL, 0) : 0x9e3779b97f4a7c15u;
-	printf("seed %#" PRIx64 "\n", state);
+	dice_seed();
 	for (size_t i = 0; i < DATA; i++)
-		data[i] = (uint8_t)(rnd() >> 32);
+		data[i] = (uint8_t)(dice() >> 32);
 	check_names();
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		size_t n = (size_t)(rnd() % (i % 2 ? 300 : DATA)), prefix;
+		size_t n = (size_t)(dice() % (i % 2 ? 300 : DATA)), prefix;
 
-		prefix = i % 3 == 0 ? 0 : (size_t)(rnd() % (i % 3 == 1 ? 64 : 1000));
+		prefix = i % 3 == 0 ? 0 : (size_t)(dice() % (i % 3 == 1 ? 64 : 1000));
 		if (prefix > n)
 			prefix = n;
 		CHECK(ftruncate(fd, 0) == 0 && sys_write_full(sys_linux(), fd, data, n, 0) == 0,

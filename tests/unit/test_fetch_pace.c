@@ -3,17 +3,8 @@
 
 #include <stdlib.h>
 
+#include "tests/dice.h"
 #include "tests/test.h"
-
-static uint64_t state;
-
-static uint64_t rnd(void)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state;
-}
 
 /* Steps of dt ms with `bytes` each, for `steps`; how often it was too slow. */
 static unsigned run(struct fetch_pace *p, enum fetch_pace_state was, int64_t *now, int64_t dt,
@@ -57,15 +48,15 @@ static void test_rates(void)
 static void test_random(void)
 {
 	for (unsigned k = 0; k < 2000; k++) {
-		uint64_t least = 1 + rnd() % 100000, seconds = 1 + rnd() % 60;
+		uint64_t least = 1 + dice() % 100000, seconds = 1 + dice() % 60;
 		struct fetch_pace p;
-		int64_t now = (int64_t)(rnd() % 1000000);
+		int64_t now = (int64_t)(dice() % 1000000);
 		uint64_t past = 0;
-		bool fast = rnd() % 2, slow = false;
+		bool fast = dice() % 2, slow = false;
 
 		fetch_pace_set(&p, least, seconds, now);
 		while (past < seconds * 2000 && !slow) {
-			uint64_t dt = 1 + rnd() % 2000;
+			uint64_t dt = 1 + dice() % 2000;
 
 			past += dt;
 			now += (int64_t)dt;
@@ -79,10 +70,7 @@ static void test_random(void)
 
 int main(void)
 {
-	const char *seed = getenv("PROA_SEED");
-
-	state = seed ? strtoull(seed, NULL, 0) : 0x2545f4914f6cdd1du;
-	printf("seed %#llx\n", (unsigned long long)state);
+	dice_seed();
 	test_rates();
 	test_random();
 	return 0;

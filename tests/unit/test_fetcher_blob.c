@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/dice.h"
 #include "tests/test.h"
 #include "updater/agent/fetcher.h"
 #include "updater/agent/fetcher_core.h"
@@ -45,16 +46,6 @@ struct seen {
 static uint8_t *file;
 static enum nature natures[MIRRORS_MAX];
 static struct seen *seen;
-static uint64_t state;
-
-static uint64_t rnd(void)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state;
-}
-
 /* --- the peer --- */
 
 struct answer {
@@ -117,7 +108,7 @@ static void take_get(const struct wire_msg *m)
 			      .offset = m->get.offset,
 			      .at = m->get.offset,
 			      .end = m->get.length ? m->get.offset + m->get.length : FILE_N,
-			      .cut = rnd() % 400000 };
+			      .cut = dice() % 400000 };
 	memcpy(a->etag, m->get.etag, sizeof(a->etag));
 	ahead += a->end - a->at;
 	seen->gets++;
@@ -144,7 +135,7 @@ static void put_head(int fd, struct answer *a)
 	struct wire_msg m = { .type = WIRE_HEAD, .id = a->id };
 	bool stream = a->nature == STREAM && a->offset > 0;
 
-	if (a->nature == TAGGED || (a->nature == FRESH && rnd() % 50 == 0))
+	if (a->nature == TAGGED || (a->nature == FRESH && dice() % 50 == 0))
 		version++;
 	if (a->nature != UNTOLD)
 		(void)snprintf(m.head.etag, sizeof(m.head.etag), "\"%d-%u\"", (int)a->nature,
@@ -172,7 +163,7 @@ static void put_data(int fd, struct answer *a)
 {
 	static uint8_t part[WIRE_DATA_MAX];
 	uint64_t left = a->end - a->at;
-	size_t n = 1 + (size_t)(rnd() % (rnd() % 4 ? WIRE_DATA_MAX : 100));
+	size_t n = 1 + (size_t)(dice() % (dice() % 4 ? WIRE_DATA_MAX : 100));
 	struct wire_msg d = { .type = WIRE_DATA, .id = a->id };
 
 	n = n < left ? n : (size_t)left;
@@ -227,7 +218,7 @@ static _Noreturn void be_peer(int listener)
 			take(fd, &m);
 		if (r != -EAGAIN)
 			_exit(r == 0 ? 0 : 1);
-		for (size_t k = rnd() % WIRE_FLIGHT_MAX, i = 0; i < WIRE_FLIGHT_MAX; i++) {
+		for (size_t k = dice() % WIRE_FLIGHT_MAX, i = 0; i < WIRE_FLIGHT_MAX; i++) {
 			struct answer *a = &answers[(k + i) % WIRE_FLIGHT_MAX];
 
 			if (a->id) {
@@ -367,16 +358,16 @@ static int fetch(struct lab *lab, const struct image_run *runs, size_t n, struct
 /* Rising and not touching; at most 500. */
 static size_t make_runs(struct image_run *out)
 {
-	size_t n = 0, most = 1 + rnd() % (rnd() % 3 ? 30 : 500);
-	uint64_t at = rnd() % 50000;
+	size_t n = 0, most = 1 + dice() % (dice() % 3 ? 30 : 500);
+	uint64_t at = dice() % 50000;
 
 	while (n < most && at < FILE_N) {
-		uint64_t len = 1 + rnd() % (rnd() % 20 ? 20000 : 2000000);
+		uint64_t len = 1 + dice() % (dice() % 20 ? 20000 : 2000000);
 
 		if (len > FILE_N - at)
 			len = FILE_N - at;
 		out[n++] = (struct image_run){ at, len };
-		at += len + 1 + rnd() % 100000;
+		at += len + 1 + dice() % 100000;
 	}
 	return n;
 }
@@ -393,7 +384,7 @@ static uint64_t runs_bytes(const struct image_run *runs, size_t n)
 static void one_random(unsigned round)
 {
 	static struct image_run runs[512];
-	unsigned mirrors = 1 + (unsigned)(rnd() % 4);
+	unsigned mirrors = 1 + (unsigned)(dice() % 4);
 	bool honest = false, plain = true;
 	size_t n = make_runs(runs);
 	struct lab lab;
@@ -401,12 +392,12 @@ static void one_random(unsigned round)
 	int r;
 
 	for (unsigned i = 0; i < mirrors; i++) {
-		natures[i] = (enum nature)(rnd() % (rnd() % 2 ? HONEST_N : NATURES));
+		natures[i] = (enum nature)(dice() % (dice() % 2 ? HONEST_N : NATURES));
 		honest |= natures[i] < HONEST_N;
 		plain &= natures[i] == STEADY || natures[i] == UNTOLD;
 	}
 	lab_start(&lab, mirrors);
-	lab.pause_every = rnd() % 4 ? 0 : 20;
+	lab.pause_every = dice() % 4 ? 0 : 20;
 	r = fetch(&lab, runs, n, &e);
 	CHECK(!honest || r == 0, "round %u: %s", round, e.text);
 	CHECK(r == 0 || (e.kind != ERR_BUG && e.kind != ERR_HOST), "round %u: %s", round, e.text);
@@ -492,11 +483,10 @@ static void test_told(void)
 
 int main(void)
 {
-	const char *seed = getenv("PROA_SEED"), *rounds = getenv("PROA_ROUNDS");
+	const char *rounds = getenv("PROA_ROUNDS");
 	unsigned n = rounds ? (unsigned)strtoul(rounds, NULL, 10) : 150;
 
-	state = seed ? strtoull(seed, NULL, 0) : 0x2545f4914f6cdd1du;
-	printf("seed %#llx\n", (unsigned long long)state);
+	dice_seed();
 	file = malloc(FILE_N);
 	seen = mmap(NULL, sizeof(*seen), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(file && seen != MAP_FAILED, "memory");

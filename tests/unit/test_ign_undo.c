@@ -15,27 +15,18 @@
 
 #include "base/buf.h"
 #include "ignition-lite/files.h"
+#include "tests/dice.h"
 #include "tests/test.h"
 
 enum { NAMES = 5, ROUNDS = 150 };
-
-static uint64_t state;
-
-static unsigned rnd(unsigned n)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (unsigned)(state % n);
-}
 
 /* A path of one to three names out of a few, so that they meet. */
 static void any_path(char out[32])
 {
 	size_t n = 0;
 
-	for (unsigned k = 1 + rnd(3); k > 0; k--)
-		n += (size_t)sprintf(out + n, "/%c", 'a' + (int)rnd(NAMES));
+	for (unsigned k = 1 + dice_below(3); k > 0; k--)
+		n += (size_t)sprintf(out + n, "/%c", 'a' + (int)dice_below(NAMES));
 }
 
 static void put(const struct ign_spot *s, const char *text)
@@ -58,7 +49,7 @@ static void build(const struct ign_root *root)
 		any_path(to);
 		if (ign_root_find(root, path, true, &s, NULL) < 0)
 			continue;
-		switch (rnd(3)) {
+		switch (dice_below(3)) {
 		case 0:
 			(void)!symlinkat(to, s.dir, s.name);
 			break;
@@ -123,19 +114,19 @@ static void damage(struct ign_undo *u, const char *path, bool meta)
 
 	if (ign_undo_find(u, path, true, &s, NULL) < 0)
 		return;
-	if (!meta && rnd(4) == 0)
+	if (!meta && dice_below(4) == 0)
 		(void)!ign_files_put(u, path, "new", 3, &attr, NULL);
 	if (meta && ign_spot_stat(&s, &st, NULL) > 0 && !S_ISLNK(st.st_mode))
 		(void)!fchmodat(s.dir, s.name, 0700, 0);
-	if (!meta && rnd(2) == 0) {
+	if (!meta && dice_below(2) == 0) {
 		CHECK(ign_undo_clear(u, &s, NULL) == 0, "%s", path);
-		if (rnd(2) == 0)
+		if (dice_below(2) == 0)
 			(void)!symlinkat("x", s.dir, s.name);
-		else if (rnd(2) == 0)
+		else if (dice_below(2) == 0)
 			(void)!mkdirat(s.dir, s.name, 0700);
 	}
 	/* cut while it was written */
-	if (rnd(8) == 0)
+	if (dice_below(8) == 0)
 		(void)close(openat(s.dir, IGN_TMP, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
 }
 
@@ -147,7 +138,7 @@ static void one_round(const struct ign_root *root)
 	AUTO_BUF after = BUF_INIT;
 	char paths[8][32];
 	bool meta[8];
-	unsigned n = 1 + rnd(8);
+	unsigned n = 1 + dice_below(8);
 	struct err e = ERR_INIT;
 
 	build(root);
@@ -157,7 +148,7 @@ static void one_round(const struct ign_root *root)
 	for (unsigned i = 0; i < n; i++) {
 		any_path(paths[i]);
 		/* a path that leads through a file has no step; the tree may hold such */
-		meta[i] = rnd(4) == 0;
+		meta[i] = dice_below(4) == 0;
 		if ((meta[i] ? ign_undo_add_meta(u, paths[i], NULL)
 			     : ign_undo_add(u, paths[i], true, NULL)) < 0)
 			paths[i][0] = '\0';
@@ -168,7 +159,7 @@ static void one_round(const struct ign_root *root)
 			damage(u, paths[i], meta[i]);
 	CHECK(ign_undo_found(root, &again, &e) == 1, "%s", e.text);
 	CHECK(strcmp(ign_undo_run(again), ign_undo_run(u)) == 0, "another run");
-	CHECK(ign_undo_back(rnd(2) ? again : u, &e) == 0, "%s", e.text);
+	CHECK(ign_undo_back(dice_below(2) ? again : u, &e) == 0, "%s", e.text);
 	look(root->fd, "", &after);
 	CHECK(before.n == after.n && memcmp(before.p, after.p, before.n) == 0,
 	      "before:\n%s\nafter:\n%s", before.p, after.p);
@@ -212,13 +203,13 @@ static void confined(const struct ign_root *root)
 
 int main(void)
 {
-	const char *seed = getenv("PROA_SEED"), *rounds = getenv("PROA_RUNS");
+	const char *rounds = getenv("PROA_RUNS");
 	char dir[] = "/tmp/ign-undo.XXXXXX";
 	AUTO_IGN_ROOT root = { .fd = -1 };
 	unsigned long n = rounds ? strtoul(rounds, NULL, 0) : ROUNDS;
 	struct err e = ERR_INIT;
 
-	state = seed ? strtoull(seed, NULL, 0) | 1 : 20261121;
+	dice_seed();
 	CHECK(mkdtemp(dir), "%s", dir);
 	for (unsigned long i = 0; i < n; i++) {
 		char one[64];

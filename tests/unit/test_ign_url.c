@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ignition-lite/url.h"
+#include "tests/dice.h"
 #include "tests/test.h"
 
 static void check_good(void)
@@ -143,18 +144,13 @@ static void encode(const uint8_t *p, size_t n, struct buf *b)
 /* Bytes of every length come back; a limit holds. */
 static void check_random(void)
 {
-	const char *seed = getenv("PROA_SEED");
-	unsigned state = seed ? (unsigned)strtoul(seed, NULL, 0) : 20261121;
-
 	for (size_t n = 0; n < 2000; n++) {
 		AUTO_BUF url = BUF_INIT, back = BUF_INIT, small = { .max = n > 0 ? n - 1 : 1 };
 		uint8_t bytes[2000];
 		struct err e = ERR_INIT;
 
-		for (size_t i = 0; i < n; i++) {
-			state = state * 1664525u + 1013904223u;
-			bytes[i] = (uint8_t)(state >> 24);
-		}
+		for (size_t i = 0; i < n; i++)
+			bytes[i] = (uint8_t)dice();
 		encode(bytes, n, &url);
 		CHECK(ign_url_data(url.p, &back, &e) >= 0, "%zu: %s", n, e.text);
 		CHECK(back.n == n && (n == 0 || memcmp(back.p, bytes, n) == 0), "%zu bytes", n);
@@ -164,6 +160,7 @@ static void check_random(void)
 
 int main(void)
 {
+	dice_seed();
 	check_good();
 	check_bad();
 	check_spec();

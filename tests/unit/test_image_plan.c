@@ -119,7 +119,7 @@ int main(void)
 	struct image_plan *p = NULL;
 	struct err e = ERR_INIT;
 
-	image_rnd_seed();
+	dice_seed();
 	for (unsigned k = 0; k < 5000; k++)
 		try_plan();
 	CHECK(image_plan_make(&c, &p, &e) == -EINVAL && e.kind == ERR_BUG, "no table");

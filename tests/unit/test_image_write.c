@@ -620,7 +620,7 @@ static void test_repair(void)
 
 int main(void)
 {
-	image_rnd_seed();
+	dice_seed();
 	test_sizes();
 	test_failures();
 	test_source_dies();

@@ -132,7 +132,7 @@ int main(void)
 {
 	static const size_t sizes[] = { 1, 2, 15, 16, 17, 127, 128, 129, 255, 256, 257, 2000 };
 
-	image_rnd_seed();
+	dice_seed();
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		struct made m;
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "tests/dice.h"
 #include "tests/test.h"
 #include "updater/lock/semaphore.h"
 
@@ -127,14 +128,6 @@ static void test_bad_values(void)
 	}
 }
 
-static uint64_t seed = 20261121;
-
-static unsigned dice(unsigned n)
-{
-	seed = seed * 6364136223846793005u + 1442695040888963407u;
-	return (unsigned)(seed >> 33) % n;
-}
-
 /* Against a set of flags: holders stay sorted, once each, never more than there are places. */
 static void test_model(void)
 {
@@ -145,7 +138,7 @@ static void test_model(void)
 
 	CHECK(semaphore_new(5, &s, &e) == 0, "%s", e.text);
 	for (unsigned i = 0; i < 20000; i++) {
-		unsigned who = dice(12), take = dice(2);
+		unsigned who = dice_below(12), take = dice_below(2);
 		char id[8];
 		int want, r;
 
@@ -177,6 +170,7 @@ static void test_show(void)
 
 int main(void)
 {
+	dice_seed();
 	test_names();
 	test_fleetlock();
 	test_rounds();

@@ -4,17 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/dice.h"
 #include "tests/test.h"
-
-static uint64_t state;
-
-static uint64_t rnd(void)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state;
-}
 
 static void test_one(void)
 {
@@ -79,15 +70,15 @@ static bool pass(struct mirror_course *c, uint32_t honest)
 	for (unsigned turns = 0; !(honest & (1u << c->now)); turns++) {
 		CHECK(!(c->wrong & (1u << c->now)), "asked after it lied");
 		CHECK(turns <= 200, "no end of turns");
-		if (rnd() % 2) {
-			mirror_course_got(c, rnd() % 5000);
-			if (rnd() % 2)
+		if (dice() % 2) {
+			mirror_course_got(c, dice() % 5000);
+			if (dice() % 2)
 				return true;
 		}
-		if (!mirror_course_failed(c, rnd() % 2))
+		if (!mirror_course_failed(c, dice() % 2))
 			return false;
 	}
-	return c->before != 0 && rnd() % 2; /* a liar's bytes may be in the same group */
+	return c->before != 0 && dice() % 2; /* a liar's bytes may be in the same group */
 }
 
 static void one_random(unsigned n, uint32_t honest)
@@ -95,7 +86,7 @@ static void one_random(unsigned n, uint32_t honest)
 	struct mirror_course c = { .n = 0 };
 	unsigned passes = 0;
 
-	while (mirror_course_begin(&c, n, (unsigned)(rnd() % n))) {
+	while (mirror_course_begin(&c, n, (unsigned)(dice() % n))) {
 		CHECK(++passes <= n, "pass %u over %u mirrors", passes, n);
 		if (!pass(&c, honest))
 			break;
@@ -112,18 +103,15 @@ static void one_random(unsigned n, uint32_t honest)
 static void test_random(void)
 {
 	for (unsigned k = 0; k < 20000; k++) {
-		unsigned n = 1 + (unsigned)(rnd() % MIRRORS_MAX);
+		unsigned n = 1 + (unsigned)(dice() % MIRRORS_MAX);
 
-		one_random(n, (uint32_t)rnd() & ((1u << n) - 1));
+		one_random(n, (uint32_t)dice() & ((1u << n) - 1));
 	}
 }
 
 int main(void)
 {
-	const char *seed = getenv("PROA_SEED");
-
-	state = seed ? strtoull(seed, NULL, 0) : 0x2545f4914f6cdd1du;
-	printf("seed %#llx\n", (unsigned long long)state);
+	dice_seed();
 	test_one();
 	test_turns();
 	test_blame();

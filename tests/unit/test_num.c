@@ -5,23 +5,20 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "tests/dice.h"
 #include "tests/test.h"
 
-static uint64_t state;
-
-static uint64_t rnd(void)
+/* Of every size alike. */
+static uint64_t some(void)
 {
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state >> (state % 64);
+	return dice() >> dice_below(64);
 }
 
 /* Judged by arithmetic in 128 bits. */
 static void check_arithmetic(void)
 {
 	for (unsigned i = 0; i < 200000; i++) {
-		uint64_t a = rnd(), b = rnd(), r = 7, align = UINT64_C(1) << (rnd() % 64);
+		uint64_t a = some(), b = some(), r = 7, align = UINT64_C(1) << dice_below(64);
 		__extension__ unsigned __int128 sum = a, product = a, up = a;
 		bool ok;
 
@@ -158,7 +155,7 @@ static void check_time(void)
 	      e.text);
 	CHECK(num_parse_time("2024-02-29T12:00:00Z", "t", &t, &e) == 0, "%s", e.text);
 	for (unsigned i = 0; i < 20000; i++) {
-		int64_t back = -1, want = (int64_t)(rnd() % 253402300800);
+		int64_t back = -1, want = (int64_t)(dice() % 253402300800);
 
 		num_format_time(want, text);
 		CHECK(num_parse_time(text, "t", &back, &e) == 0 && back == want, "%s", text);
@@ -171,10 +168,7 @@ static void check_time(void)
 
 int main(void)
 {
-	const char *seed = getenv("PROA_SEED");
-
-	state = seed ? strtoull(seed, NULL, 0) : 0x9e3779b97f4a7c15u;
-	printf("seed %#" PRIx64 "\n", state);
+	dice_seed();
 	check_arithmetic();
 	check_parse();
 	check_units();

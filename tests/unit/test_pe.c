@@ -9,17 +9,8 @@
 #include "base/hex.h"
 #include "base/spawn.h"
 #include "bootctl/pe.h"
+#include "tests/dice.h"
 #include "tests/test.h"
-
-static uint64_t state = 20261120;
-
-static uint64_t rnd(void)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state;
-}
 
 /* The Authenticode digest that pesign sees. */
 static void pesign(const char *path, char hex[SHA256_HEX_MAX])
@@ -63,7 +54,7 @@ static size_t make(uint8_t *p, unsigned n, size_t tail)
 	size_t at = 1024;
 
 	for (size_t i = 0; i < MAX; i++)
-		p[i] = (uint8_t)rnd();
+		p[i] = (uint8_t)dice();
 	memset(p, 0, 1024);
 	p[0] = 'M';
 	p[1] = 'Z';
@@ -79,17 +70,17 @@ static size_t make(uint8_t *p, unsigned n, size_t tail)
 	le32_put(p + 88 + 36, 512);     /* file alignment */
 	le32_put(p + 88 + 56, 1 << 20); /* image size */
 	le32_put(p + 88 + 60, 1024);    /* header size */
-	le32_put(p + 88 + 64, (uint32_t)rnd());
+	le32_put(p + 88 + 64, (uint32_t)dice());
 	le16_put(p + 88 + 68, 10);
 	le32_put(p + 88 + 108, 16);
 	for (unsigned i = 0; i < n; i++) {
 		/* backwards in the table in one of two images: the hash goes by offset */
 		uint8_t *h = p + TABLE + 40 * (size_t)(n % 2 ? n - 1 - i : i);
-		uint32_t raw = 512 * (uint32_t)(rnd() % 4);
+		uint32_t raw = 512 * (uint32_t)(dice() % 4);
 
 		h[0] = 's';
 		h[1] = (uint8_t)('a' + i);
-		le32_put(h + 8, raw ? raw - (uint32_t)(rnd() % 100) : 0);
+		le32_put(h + 8, raw ? raw - (uint32_t)(dice() % 100) : 0);
 		le32_put(h + 12, 4096 * (1 + i));
 		le32_put(h + 16, raw);
 		le32_put(h + 20, raw ? (uint32_t)at : 0);
@@ -128,8 +119,8 @@ static void test_random(void)
 
 	for (unsigned i = 0; i < 150; i++) {
 		uint8_t p[MAX];
-		unsigned sections = 1 + (unsigned)(rnd() % 5);
-		size_t n = make(p, sections, i % 3 == 0 ? 8 * (rnd() % 9) : 0);
+		unsigned sections = 1 + (unsigned)(dice() % 5);
+		size_t n = make(p, sections, i % 3 == 0 ? 8 * (dice() % 9) : 0);
 		AUTO_SYS_FD f = { sys_linux(), mem_file(p, n) };
 
 		check_linear(p, n, f.fd);
@@ -170,14 +161,14 @@ static void refuse(size_t at, uint32_t v, const char *why)
 	struct pe pe = { .fd = 12345 };
 	struct err e = ERR_INIT;
 	uint8_t p[MAX];
-	uint64_t kept = state;
+	uint64_t kept = dice_state;
 	size_t n;
 
-	state = 99;
+	dice_state = 99;
 	do {
 		n = make(p, 4, 0);
 	} while (le32_get(p + TABLE + 16) == 0 || le32_get(p + TABLE + 56) == 0);
-	state = kept;
+	dice_state = kept;
 	le32_put(p + at, v);
 	f.fd = mem_file(p, n);
 	CHECK(pe_open(f.sys, f.fd, &pe, &e) < 0, "%zu = %u is accepted", at, v);
@@ -233,11 +224,7 @@ static void test_read(void)
 
 int main(void)
 {
-	const char *seed = getenv("PROA_SEED");
-
-	if (seed)
-		state = strtoull(seed, NULL, 0) | 1;
-	printf("seed %llu\n", (unsigned long long)state);
+	dice_seed();
 	check_hash("/usr/lib/systemd/boot/efi/systemd-bootx64.efi");
 	check_hash("/usr/lib/systemd/boot/efi/linuxx64.efi.stub");
 	test_random();

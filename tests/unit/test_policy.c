@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/version.h"
+#include "tests/dice.h"
 #include "tests/test.h"
 #include "updater/release/decide.h"
 
@@ -161,17 +162,9 @@ static void test_curve(void)
 	}
 }
 
-static uint64_t seed = 20261121;
-
-static unsigned dice(unsigned n)
-{
-	seed = seed * 6364136223846793005u + 1442695040888963407u;
-	return (unsigned)(seed >> 33) % n;
-}
-
 static void random_version(char out[RELEASE_VERSION_MAX])
 {
-	(void)snprintf(out, RELEASE_VERSION_MAX, "%u.%u", dice(3), dice(4));
+	(void)snprintf(out, RELEASE_VERSION_MAX, "%u.%u", dice_below(3), dice_below(4));
 }
 
 /* Whatever is offered and allowed: what is chosen breaks no rule. */
@@ -207,15 +200,15 @@ static void check_lawful(const struct release_offer *o, size_t n, const struct r
 
 static void random_policy(struct release_policy *p)
 {
-	p->hold = dice(6) == 0;
-	p->critical_at_once = dice(2);
-	p->allow_downgrade = dice(2);
-	p->minimum_age = (uint64_t)(dice(3) * DAY);
-	if (dice(3) == 0)
-		(void)snprintf(p->pin, sizeof(p->pin), "%u", dice(3));
-	if (dice(4) == 0)
+	p->hold = dice_below(6) == 0;
+	p->critical_at_once = dice_below(2);
+	p->allow_downgrade = dice_below(2);
+	p->minimum_age = (uint64_t)(dice_below(3) * DAY);
+	if (dice_below(3) == 0)
+		(void)snprintf(p->pin, sizeof(p->pin), "%u", dice_below(3));
+	if (dice_below(4) == 0)
 		random_version(p->lowest);
-	if (dice(4) == 0)
+	if (dice_below(4) == 0)
 		random_version(p->highest);
 }
 
@@ -226,27 +219,27 @@ static void test_random(void)
 		struct release_failed failed = { .when = 1 };
 		char running[RELEASE_VERSION_MAX];
 		struct release_host h;
-		size_t n = dice(7);
+		size_t n = dice_below(7);
 
 		random_version(running);
-		h = host(dice(8) ? running : NULL);
+		h = host(dice_below(8) ? running : NULL);
 		random_policy(&h.policy);
 		random_version(failed.version);
 		h.failed = &failed;
-		h.n_failed = dice(2);
+		h.n_failed = dice_below(2);
 		for (size_t i = 0; i < n; i++) {
 			char version[RELEASE_VERSION_MAX];
 
 			random_version(version);
 			o[i] = offer(version);
-			o[i].published -= dice(3) * DAY;
-			o[i].paused = dice(4) == 0;
-			o[i].critical = dice(3) == 0;
-			o[i].rollout = dice(3) == 0;
-			o[i].rollout_slow_start = dice(2);
+			o[i].published -= dice_below(3) * DAY;
+			o[i].paused = dice_below(4) == 0;
+			o[i].critical = dice_below(3) == 0;
+			o[i].rollout = dice_below(3) == 0;
+			o[i].rollout_slow_start = dice_below(2);
 			o[i].rollout_start = h.now - DAY;
 			o[i].rollout_seconds = (uint64_t)(2 * DAY);
-			if (dice(5) == 0)
+			if (dice_below(5) == 0)
 				random_version(o[i].floor);
 		}
 		check_lawful(o, n, &h);
@@ -255,6 +248,7 @@ static void test_random(void)
 
 int main(void)
 {
+	dice_seed();
 	test_pin();
 	test_pin_says_where();
 	test_bounds_and_hold();

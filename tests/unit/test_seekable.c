@@ -250,7 +250,7 @@ static void test_unpack(void)
 
 int main(void)
 {
-	image_rnd_seed();
+	dice_seed();
 	test_table();
 	test_find();
 	test_blob();

@@ -10,17 +10,13 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "tests/dice.h"
 #include "tests/sim/sys_sim.h"
 #include "tests/test.h"
 
-static uint64_t seed;
-
 static uint64_t rnd_below(uint64_t n)
 {
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed % n;
+	return dice() % n;
 }
 
 /* ---- no cut: as Linux does ---- */
@@ -567,10 +563,7 @@ static void test_sampled(void)
 
 int main(void)
 {
-	const char *s = getenv("PROA_SEED");
-
-	seed = s ? strtoull(s, NULL, 0) : 0x2545f4914f6cdd1du;
-	printf("seed %#jx\n", (uintmax_t)seed);
+	dice_seed();
 	for (unsigned i = 0; i < 20; i++)
 		test_as_linux();
 	test_rename_worlds();

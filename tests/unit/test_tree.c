@@ -11,6 +11,7 @@
 
 #include "base/hex.h"
 #include "base/sys.h"
+#include "tests/dice.h"
 #include "tests/test.h"
 #include "verity/image.h"
 #include "verity/proof.h"
@@ -38,19 +39,9 @@ static const struct {
 	{ 1, 1024, DIGEST_SHA1, "dadada", "73509e8e868be6b8ac939817a98a3d35121413b2" },
 };
 
-static uint64_t seed;
-
-static uint64_t rnd(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
-}
-
 static uint64_t rnd_below(uint64_t n)
 {
-	return rnd() % n;
+	return dice() % n;
 }
 
 /* Where a streamed tree goes; every byte must come once. */
@@ -125,16 +116,16 @@ static void image_random(struct image *im)
 	s->data_blocks = 1 + rnd_below(most);
 	s->salt_n = (uint16_t)rnd_below(VERITY_SALT_MAX + 1);
 	for (size_t i = 0; i < s->salt_n; i++)
-		s->salt[i] = (uint8_t)rnd();
+		s->salt[i] = (uint8_t)dice();
 	for (size_t i = 0; i < sizeof(s->uuid); i++)
-		s->uuid[i] = (uint8_t)rnd();
+		s->uuid[i] = (uint8_t)dice();
 	CHECK(verity_geometry(s, &im->g, &e) >= 0, "%s", e.text);
 	im->data_n = (size_t)(s->data_blocks * s->data_block);
 	im->data = malloc(im->data_n);
 	im->hash = calloc(1, im->g.bytes);
 	CHECK(im->data && im->hash, "out of memory");
 	for (size_t i = 0; i < im->data_n; i += 8) {
-		uint64_t v = rnd();
+		uint64_t v = dice();
 
 		memcpy(im->data + i, &v, 8);
 	}
@@ -371,11 +362,9 @@ static void test_super(void)
 
 int main(void)
 {
-	const char *s = getenv("PROA_SEED");
 	unsigned images = 1500;
 
-	seed = s ? strtoull(s, NULL, 0) : 0x2545f4914f6cdd1du;
-	printf("seed %#jx\n", (uintmax_t)seed);
+	dice_seed();
 	test_known();
 	test_super();
 	test_cancel();

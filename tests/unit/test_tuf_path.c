@@ -1,18 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "tests/dice.h"
 #include "tests/test.h"
 #include "updater/tuf/metadata.h"
-
-static uint64_t state;
-
-static unsigned rnd(unsigned n)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (unsigned)(state % n);
-}
 
 /* By the book, over ASCII: m[j] says whether pattern[0..i) matches path[0..j). */
 static bool reference(const char *pattern, const char *path)
@@ -73,19 +64,17 @@ static void test_table(void)
 
 static void test_random(void)
 {
-	const char *seed = getenv("PROA_SEED");
 	unsigned matched = 0;
 
-	state = seed ? strtoull(seed, NULL, 0) : 0x51a7e5eedu;
-	printf("seed %#llx\n", (unsigned long long)state);
+	dice_seed();
 	for (unsigned k = 0; k < 400000; k++) {
 		char pattern[12] = "", path[16] = "";
-		unsigned a = rnd(11), b = rnd(15);
+		unsigned a = dice_below(11), b = dice_below(15);
 
 		for (unsigned i = 0; i < a; i++)
-			pattern[i] = "ab/**?"[rnd(6)];
+			pattern[i] = "ab/**?"[dice_below(6)];
 		for (unsigned i = 0; i < b; i++)
-			path[i] = "aab/"[rnd(4)];
+			path[i] = "aab/"[dice_below(4)];
 		CHECK(tuf_path_match(pattern, path) == reference(pattern, path), "'%s' and '%s'",
 		      pattern, path);
 		matched += tuf_path_match(pattern, path);

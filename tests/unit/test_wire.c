@@ -9,29 +9,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/dice.h"
 #include "tests/test.h"
-
-static uint64_t state;
-
-static uint64_t rnd(void)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state;
-}
 
 static uint64_t rnd_size(void)
 {
-	return (rnd() >> 1) >> (rnd() % 63);
+	return (dice() >> 1) >> (dice() % 63);
 }
 
 static void rnd_text(char *out, size_t min, size_t max)
 {
-	size_t n = min + (size_t)(rnd() % (max - min + 1));
+	size_t n = min + (size_t)(dice() % (max - min + 1));
 
 	for (size_t i = 0; i < n; i++)
-		out[i] = (char)('#' + rnd() % 90);
+		out[i] = (char)('#' + dice() % 90);
 	out[n] = '\0';
 }
 
@@ -40,7 +31,7 @@ static void rnd_etag(char *out)
 	size_t n;
 
 	out[0] = '\0';
-	if (rnd() % 2)
+	if (dice() % 2)
 		return;
 	rnd_text(out, 2, WIRE_ETAG_MAX);
 	n = strlen(out);
@@ -50,18 +41,18 @@ static void rnd_etag(char *out)
 static void rnd_get(struct wire_get *g)
 {
 	static const char *const scheme[] = { "http://", "https://", "file:///" };
-	const char *s = scheme[rnd() % 3];
+	const char *s = scheme[dice() % 3];
 
 	(void)snprintf(g->url, sizeof(g->url), "%s", s);
 	rnd_text(g->url + strlen(s), 1, WIRE_URL_MAX - strlen(s));
 	g->url[strlen(s)] = 'h';
 	rnd_etag(g->etag);
 	g->max_bytes = rnd_size() | 1;
-	g->length = rnd() % (g->max_bytes + 1);
-	g->offset = g->length ? rnd() % (g->max_bytes - g->length + 1) : rnd_size();
-	g->flags = (uint32_t)(rnd() % 2);
-	g->deadline_s = (uint32_t)(rnd() % (WIRE_SECONDS_MAX + 1));
-	g->tries = (uint32_t)(rnd() % (WIRE_TRIES_MAX + 1));
+	g->length = dice() % (g->max_bytes + 1);
+	g->offset = g->length ? dice() % (g->max_bytes - g->length + 1) : rnd_size();
+	g->flags = (uint32_t)(dice() % 2);
+	g->deadline_s = (uint32_t)(dice() % (WIRE_SECONDS_MAX + 1));
+	g->tries = (uint32_t)(dice() % (WIRE_TRIES_MAX + 1));
 }
 
 static uint8_t data[WIRE_DATA_MAX];
@@ -75,11 +66,11 @@ static void rnd_msg(enum wire_side from, struct wire_msg *m)
 	uint64_t total = rnd_size();
 
 	memset(m, 0, sizeof(*m));
-	m->type = from == WIRE_AGENT ? agent[rnd() % 4] : fetch[rnd() % 6];
-	m->id = m->type == WIRE_HELLO || m->type == WIRE_LIMIT ? 0 : (uint32_t)rnd() | 1;
+	m->type = from == WIRE_AGENT ? agent[dice() % 4] : fetch[dice() % 6];
+	m->id = m->type == WIRE_HELLO || m->type == WIRE_LIMIT ? 0 : (uint32_t)dice() | 1;
 	switch (m->type) {
 	case WIRE_HELLO:
-		m->version = (uint32_t)rnd();
+		m->version = (uint32_t)dice();
 		break;
 	case WIRE_GET:
 		rnd_get(&m->get);
@@ -88,27 +79,27 @@ static void rnd_msg(enum wire_side from, struct wire_msg *m)
 		break;
 	case WIRE_LIMIT:
 		m->limit.most = rnd_size();
-		m->limit.least_s = (uint32_t)(rnd() % (WIRE_SECONDS_MAX + 1));
+		m->limit.least_s = (uint32_t)(dice() % (WIRE_SECONDS_MAX + 1));
 		m->limit.least = m->limit.least_s ? rnd_size() : 0;
 		break;
 	case WIRE_HEAD:
-		m->head.total = rnd() % 4 ? total : WIRE_UNKNOWN;
-		m->head.offset = rnd() % (total + 1);
-		m->head.ranged = rnd() % 2;
+		m->head.total = dice() % 4 ? total : WIRE_UNKNOWN;
+		m->head.offset = dice() % (total + 1);
+		m->head.ranged = dice() % 2;
 		rnd_etag(m->head.etag);
 		break;
 	case WIRE_DATA:
-		m->data.n = 1 + (size_t)(rnd() % WIRE_DATA_MAX) / (rnd() % 2 ? 1 : 1000);
+		m->data.n = 1 + (size_t)(dice() % WIRE_DATA_MAX) / (dice() % 2 ? 1 : 1000);
 		m->data.p = data;
 		m->data.offset = rnd_size() / 2;
 		break;
 	case WIRE_END:
-		m->end = (struct wire_end){ rnd_size(), (uint32_t)rnd(), (uint32_t)rnd() };
+		m->end = (struct wire_end){ rnd_size(), (uint32_t)dice(), (uint32_t)dice() };
 		break;
 	case WIRE_FAIL:
-		m->fail.kind = (enum err_kind)(ERR_RETRY + rnd() % 4);
-		m->fail.status = (uint32_t)(rnd() % 1000);
-		m->fail.changed = rnd() % 2;
+		m->fail.kind = (enum err_kind)(ERR_RETRY + dice() % 4);
+		m->fail.status = (uint32_t)(dice() % 1000);
+		m->fail.changed = dice() % 2;
 		rnd_text(m->fail.text, 1, WIRE_TEXT_MAX);
 		break;
 	case WIRE_NOTE:
@@ -122,7 +113,7 @@ static uint8_t frame[WIRE_FRAME_MAX], second[WIRE_FRAME_MAX];
 static void test_round_trip(void)
 {
 	for (unsigned k = 0; k < 20000; k++) {
-		enum wire_side from = rnd() % 2 ? WIRE_AGENT : WIRE_FETCH;
+		enum wire_side from = dice() % 2 ? WIRE_AGENT : WIRE_FETCH;
 		struct wire_msg m, back;
 		struct err e = ERR_INIT;
 		int n, n2;
@@ -248,12 +239,9 @@ static void test_socket(void)
 
 int main(void)
 {
-	const char *seed = getenv("PROA_SEED");
-
-	state = seed ? strtoull(seed, NULL, 0) : 0x2545f4914f6cdd1du;
-	printf("seed %#llx\n", (unsigned long long)state);
+	dice_seed();
 	for (size_t i = 0; i < sizeof(data); i++)
-		data[i] = (uint8_t)rnd();
+		data[i] = (uint8_t)dice();
 	test_round_trip();
 	test_bounds();
 	test_text();
