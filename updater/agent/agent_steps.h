@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UPDATER_AGENT_AGENT_STEPS_H
+#define UPDATER_AGENT_AGENT_STEPS_H
+
+#include "updater/agent/agent.h"
+
+/* What the files agent*.c share; agent.h is for everybody else. */
+
+/* ---- agent.c: the host, and one verb at a time on it ---- */
+
+/* The status of the host as agent_open() found it. */
+int agent_look_status(struct agent *a, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* ---- agent_work.c: what act_*.c need of this agent for one verb ---- */
+
+struct agent_work {
+	struct agent *agent;
+	struct fetcher *fetch;
+};
+struct act agent_act(struct agent *a, struct agent_work *w);
+
+/* Seconds since 1970, by a clock that cannot be behind what is known to be past. */
+int64_t agent_now(const struct agent *a);
+
+/* The caller, or the end of this program, wants the verb to end. */
+bool agent_cancelled(struct agent *a);
+
+/* ---- agent_check.c: metadata refreshed and verified, the decision made and recorded ---- */
+
+struct agent_check {
+	struct agent *agent;
+	struct fetcher *fetch;
+	struct trust trust;
+	struct trust_job job;
+	struct release_decision decision;
+	char clock[240]; /* a sentence when the clock is behind; else empty */
+};
+void agent_check_done(struct agent_check *c);
+#define AUTO_AGENT_CHECK __attribute__((cleanup(agent_check_done))) struct agent_check
+
+int agent_check(struct agent *a, struct agent_check *c, struct err *e)
+	__attribute__((warn_unused_result));
+int agent_check_json(struct agent *a, const struct agent_check *c, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* Why there is no decision. */
+int agent_check_put_error(const struct agent_check *c, const struct err *bad, json_t *o,
+			  struct err *e) __attribute__((warn_unused_result));
+
+/* What MaxDownload= comes to for this release; 0: any number of bytes. */
+uint64_t agent_max_fetch(const struct config *conf, const struct release_manifest *m);
+
+/* ---- the verbs; *ret: a fresh object for the caller ---- */
+
+int agent_run_check(struct agent *a, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+int agent_run_plan(struct agent *a, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+int agent_run_stage(struct agent *a, bool any_size, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+int agent_run_apply(struct agent *a, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+int agent_run_rollback(struct agent *a, const char *reason, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+int agent_run_forgive(struct agent *a, const char *version, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+int agent_run_reboot(struct agent *a, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* The decision beside the status, so that one answer explains everything. */
+int agent_run_why(struct agent *a, json_t **ret, struct err *e) __attribute__((warn_unused_result));
+
+#endif

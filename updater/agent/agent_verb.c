@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "updater/agent/agent_steps.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "updater/agent/report.h"
+
+static int result_json(const char *version, const struct act_result *res, json_t *o, struct err *e)
+{
+	char slot[2] = { slot_letter(res->slot), '\0' };
+	int r = json_put_str(o, "version", version, e);
+
+	if (r == 0)
+		r = json_put_str(o, "slot", slot, e);
+	if (r == 0)
+		r = json_put(o, "uki_only", json_boolean(res->uki_only), e);
+	if (r == 0)
+		r = json_put(o, "nothing", json_boolean(res->nothing), e);
+	if (r == 0)
+		r = json_put_u64(o, "fetched", res->fetched + res->uki_fetched, e);
+	if (r == 0)
+		r = json_put_u64(o, "written", res->written, e);
+	if (r == 0)
+		r = json_put_u64(o, "kept", res->kept, e);
+	if (r == 0)
+		r = json_put_u64(o, "hashed", res->hashed, e);
+	if (r == 0)
+		r = json_put_u64(o, "copied", res->copied, e);
+	if (r == 0)
+		r = json_put_u64(o, "spared", res->spared, e);
+	return r;
+}
+
+/* Of what was staged, or would be. */
+static int staged_json(const char *version, const struct act_result *res, uint64_t max_fetch,
+		       json_t *o, struct err *e)
+{
+	int r = result_json(version, res, o, e);
+
+	if (r == 0 && !res->nothing)
+		r = report_plan(o, res, e);
+	if (r == 0 && res->waits)
+		r = report_waits(o, version, res, max_fetch, e);
+	return r;
+}
+
+uint64_t agent_max_fetch(const struct config *conf, const struct release_manifest *m)
+{
+	uint64_t all = release_blob_find(m, RELEASE_USR_FULL, NULL)->bytes +
+		       release_blob_find(m, RELEASE_UKI_FULL, NULL)->bytes;
+
+	return conf->max_percent ? all / 100 * conf->max_percent + 1 : conf->max_fetch;
+}
+
+/* What staging would do, added to the decision to update; changes nothing. */
+static int plan_json(struct agent *a, struct agent_check *c, json_t *o, struct err *e)
+{
+	struct agent_work w = { .agent = a, .fetch = c->fetch };
+	struct act act = agent_act(a, &w);
+	struct act_result res = { .slot = SLOT_A };
+	struct release_manifest m;
+	int r = trust_manifest(&c->job, &c->trust, c->decision.chosen, &m, e);
+
+	if (r < 0)
+		return r;
+	act.max_fetch = agent_max_fetch(&a->host->conf, &m);
+	r = act_plan_stage(&act, &m, &res, e);
+	if (r == 0)
+		r = staged_json(m.version, &res, act.max_fetch, o, e);
+	return r;
+}
+
+int agent_run_plan(struct agent *a, json_t **ret, struct err *e)
+{
+	AUTO_AGENT_CHECK c = { .fetch = NULL };
+	AUTO_JSON *o = NULL;
+	int r = agent_check(a, &c, e);
+
+	if (r == 0)
+		r = agent_check_json(a, &c, &o, e);
+	if (r == 0 && c.decision.verdict == RELEASE_UPDATE)
+		r = plan_json(a, &c, o, e);
+	if (r < 0)
+		return r;
+	*ret = json_incref(o);
+	return 0;
+}
+
+int agent_run_stage(struct agent *a, bool any_size, json_t **ret, struct err *e)
+{
+	AUTO_AGENT_CHECK c = { .fetch = NULL };
+	AUTO_JSON *o = NULL;
+	struct agent_work w = { .agent = a };
+	struct act act = agent_act(a, &w);
+	struct act_result res = { .slot = SLOT_A };
+	struct release_manifest m;
+	int r = agent_check(a, &c, e);
+
+	if (r == 0)
+		r = agent_check_json(a, &c, &o, e);
+	if (r < 0)
+		return r;
+	if (c.decision.verdict != RELEASE_UPDATE) {
+		*ret = json_incref(o);
+		return 0;
+	}
+	r = trust_manifest(&c.job, &c.trust, c.decision.chosen, &m, e);
+	if (r < 0)
+		return r;
+	w.fetch = c.fetch;
+	act.max_fetch = any_size ? 0 : agent_max_fetch(&a->host->conf, &m);
+	r = act_stage(&act, &m, &res, e);
+	if (r == 0)
+		r = staged_json(m.version, &res, act.max_fetch, o, e);
+	if (r < 0)
+		return r;
+	*ret = json_incref(o);
+	return 0;
+}
+
+int agent_run_apply(struct agent *a, json_t **ret, struct err *e)
+{
+	AUTO_JSON *o = json_object();
+	struct agent_work w = { .agent = a };
+	struct act act = agent_act(a, &w);
+	struct act_result res = { .slot = SLOT_A };
+	struct record rec;
+	int r;
+
+	if (!o)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	r = act_apply(&act, &res, e);
+	if (r == 0)
+		r = record_load(a->sys, a->host->state, &rec, e);
+	if (r == 0)
+		r = result_json(rec.target.version, &res, o, e);
+	if (r < 0)
+		return r;
+	*ret = json_incref(o);
+	return 0;
+}
+
+int agent_run_rollback(struct agent *a, const char *reason, json_t **ret, struct err *e)
+{
+	AUTO_JSON *o = json_object();
+	struct agent_work w = { .agent = a };
+	struct act act = agent_act(a, &w);
+	char was[RECORD_VERSION_MAX], gone[RECORD_VERSION_MAX];
+	const char *next;
+	int r;
+
+	if (!o)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	(void)snprintf(was, sizeof(was), "%s", a->host->version);
+	r = act_rollback(&act, reason ? reason : "", gone, e);
+	if (r == 0)
+		r = host_look(a->host, e);
+	if (r < 0)
+		return r;
+	next = a->host->next < a->host->n_entries ? a->host->entries[a->host->next].version : "";
+	r = json_put_str(o, "version", gone, e);
+	if (r == 0)
+		r = json_put_str(o, "next", next, e);
+	if (r == 0)
+		r = json_put(o, "reboot_needed", json_boolean(strcmp(next, was) != 0), e);
+	if (r < 0)
+		return r;
+	*ret = json_incref(o);
+	return 0;
+}
+
+int agent_run_forgive(struct agent *a, const char *version, json_t **ret, struct err *e)
+{
+	AUTO_SYS_FD lock = { .sys = a->sys, .fd = -1 };
+	AUTO_JSON *o = json_object();
+	struct record_event ev = { .when = agent_now(a), .kind = RECORD_EV_FORGIVEN };
+	struct record rec;
+	int r;
+
+	if (!o)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	r = record_lock(a->sys, a->host->state, &lock, e);
+	if (r == 0)
+		r = record_load(a->sys, a->host->state, &rec, e);
+	if (r < 0)
+		return r;
+	if (!version || !record_forgive(&rec, version))
+		return err_set(e, ERR_INPUT, ENOENT,
+			       "%s has not failed on this host (proactl status)",
+			       version ? version : "no version");
+	(void)snprintf(ev.version, sizeof(ev.version), "%.64s", version);
+	record_add_event(&rec, &ev);
+	r = record_store(a->sys, a->host->state, &rec, e);
+	if (r == 0)
+		r = json_put_str(o, "version", version, e);
+	if (r < 0)
+		return r;
+	*ret = json_incref(o);
+	return 0;
+}
+
+int agent_run_reboot(struct agent *a, json_t **ret, struct err *e)
+{
+	struct machine_facts f;
+	struct record rec;
+	int r = record_load(a->sys, a->host->state, &rec, e);
+
+	if (r < 0)
+		return r;
+	host_facts(a->host, &rec, agent_now(a), &f);
+	r = machine_may(&rec, &f, MACHINE_REBOOT, e);
+	if (r == 0 && !a->reboot)
+		r = err_set(e, ERR_BUG, ENOSYS, "this agent cannot reboot");
+	if (r == 0)
+		r = a->reboot(a->arg, e);
+	if (r < 0)
+		return r;
+	*ret = json_object();
+	return 0;
+}
