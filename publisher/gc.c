@@ -110,22 +110,21 @@ static int read_body(struct gc *g, const char *file, json_t **ret)
 
 static int mark_role(struct gc *g, const char *role, const json_t *body, bool channel)
 {
-	uint64_t now = (uint64_t)json_integer_value(json_object_get(body, "version")), kept = 0;
+	uint64_t now = (uint64_t)json_integer_value(json_object_get(body, "version"));
+	uint64_t v = now, kept = 0;
 	char file[TUF_ROLE_MAX + 32];
 	int q = 0;
 
-	for (uint64_t v = now; q >= 0 && v > 0 && kept <= g->keep; v--) {
+	for (; q >= 0 && v > 0 && kept <= g->keep; kept++) {
 		AUTO_JSON *old = NULL;
 
 		(void)snprintf(file, sizeof(file), "%" PRIu64 ".%s.json", v, role);
-		if (v != now && faccessat(g->r->meta, file, F_OK, 0) < 0)
-			continue;
 		q = mark(g, "metadata", file);
 		if (q >= 0 && channel && v != now)
 			q = read_body(g, file, &old);
 		if (q >= 0 && channel)
 			q = mark_targets(g, role, old ? old : body, v == now);
-		kept++;
+		q = q < 0 ? q : repo_highest(g->r, role, v, &v, g->e); /* the one before */
 	}
 	return q;
 }
