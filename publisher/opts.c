@@ -61,6 +61,7 @@ static const char usage_options[] =
 	"                        one at a time, then removed)\n"
 	"      --level N         of zstd, 1 to 22 (default 19)\n"
 	"      --notes-url URL   release notes\n"
+	"      --sbom FILE       its SBOM, the file that is in /usr/share/sbom of the image\n"
 	"      --allow-older     publish a version older than the channel's newest\n"
 	"  policy, for release, channel promote and channel set (\"none\" takes back):\n"
 	"      --rollout TIME    spread over hosts, as 24h or 2d\n"
@@ -110,6 +111,7 @@ enum code {
 	O_CRITICAL,
 	O_DEAD_END,
 	O_NOTES,
+	O_SBOM,
 	O_OLDER,
 	O_KEEP,
 	O_DRY,
@@ -164,6 +166,7 @@ static const struct option options[] = {
 	{ "critical", no_argument, NULL, O_CRITICAL },
 	{ "dead-end", required_argument, NULL, O_DEAD_END },
 	{ "notes-url", required_argument, NULL, O_NOTES },
+	{ "sbom", required_argument, NULL, O_SBOM },
 	{ "allow-older", no_argument, NULL, O_OLDER },
 	{ "keep", required_argument, NULL, O_KEEP },
 	{ "dry-run", no_argument, NULL, O_DRY },
@@ -228,6 +231,7 @@ static const char **text_of(struct opts *o, int c)
 		{ O_FLOOR, &w->policy.floor },
 		{ O_DEAD_END, &w->policy.dead_end },
 		{ O_NOTES, &w->notes_url },
+		{ O_SBOM, &w->sbom },
 	};
 
 	for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++)

@@ -30,7 +30,7 @@ _proa_publish() {
 		case $verbs in
 		init*) words="$keys --image --channel --arch --encrypt --propose --add-key --threshold" ;;
 		release*) words="$keys $offer --channel --version --usr --kernel --initrd --uki --stub --cmdline --os-release
-			--uname --sign-key --sign-cert --arch --salt --level --from --base-dir" ;;
+			--uname --sign-key --sign-cert --sbom --arch --salt --level --from --base-dir" ;;
 		'channel promote') words="$keys $offer --from --to" ;;
 		'channel set') words="$keys $policy --propose" ;;
 		'key create') words='--keys --type --no-passphrase --passphrase-file' ;;

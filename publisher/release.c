@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/hex.h"
+#include "base/json.h"
 #include "base/progress.h"
 #include "base/sys.h"
 #include "base/version.h"
@@ -22,6 +23,9 @@
 #include "publisher/pace.h"
 #include "updater/image/encode.h"
 #include "verity/image.h"
+
+/* what an audit reads at most */
+#define SBOM_MAX ((size_t)32 << 20)
 
 struct work {
 	const struct repo *r;
@@ -339,6 +343,37 @@ static int fill_uki(void *arg, image_put_fn put, void *put_arg, struct err *e)
 	return image_pack(&job, &w->report->uki_packed_bytes, e);
 }
 
+static int fill_sbom(void *arg, image_put_fn put, void *put_arg, struct err *e)
+{
+	const struct buf *b = arg;
+
+	return put(put_arg, b->p, b->n, e);
+}
+
+/* As published: its SHA-256 is what an audit compares with the file in /usr. */
+static int store_sbom(struct work *w, struct err *e)
+{
+	AUTO_FREE char *text = NULL;
+	AUTO_JSON *doc = NULL;
+	const struct json_limits lim = { .bytes = SBOM_MAX, .depth = 64 };
+	struct buf b = { .p = NULL };
+	int q;
+
+	if (!w->w->sbom)
+		return 0;
+	q = file_read(sys_linux(), AT_FDCWD, w->w->sbom, SBOM_MAX, &text, &b.n, e);
+	if (q < 0)
+		return err_wrap(e, q, "--sbom '%s'", w->w->sbom);
+	b.p = text;
+	q = json_read(b.p, b.n, &lim, "--sbom", &doc, e);
+	if (q < 0)
+		return q;
+	if (!json_object_get(doc, "spdxVersion") && !json_object_get(doc, "bomFormat"))
+		return err_set(e, ERR_INPUT, EINVAL,
+			       "--sbom '%s' is neither SPDX nor CycloneDX in JSON", w->w->sbom);
+	return store_blob(w, RELEASE_SBOM, fill_sbom, &b, e);
+}
+
 static int store_blobs(struct work *w, struct err *e)
 {
 	AUTO_BUF index = BUF_INIT;
@@ -349,7 +384,8 @@ static int store_blobs(struct work *w, struct err *e)
 	index.max = (size_t)image_index_bytes(&w->id, IMAGE_INDEX_LEAVES);
 	q = store_blob(w, RELEASE_USR_FULL, fill_full, &x, e);
 	q = q < 0 ? q : store_blob(w, RELEASE_USR_INDEX, fill_index, &x, e);
-	return q < 0 ? q : store_blob(w, RELEASE_UKI_FULL, fill_uki, w, e);
+	q = q < 0 ? q : store_blob(w, RELEASE_UKI_FULL, fill_uki, w, e);
+	return q < 0 ? q : store_sbom(w, e);
 }
 
 static int store_deltas(struct work *w, struct err *e)

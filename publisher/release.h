@@ -20,6 +20,7 @@ struct release_wish {
 	const char *kernel, *initrd, *stub, *cmdline, *os_release, *uname;
 	const char *sign_key, *sign_cert;
 	const char *salt; /* hex; NULL: the product's */
+	const char *sbom; /* file */
 	const char *notes_url;
 	struct policy_wish policy;
 	struct delta_wish delta; /* its level is that of all blobs */

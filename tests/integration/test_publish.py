@@ -173,6 +173,17 @@ class Release(Case):
         self.assertEqual(section(uki, ".sbat", self.dir), section(STUB, ".sbat", self.dir))
         self.assertIn("1.0.0", self.verify())
 
+    def test_sbom(self):
+        """Published as it is; what is no SBOM is refused before anything is."""
+        self.init()
+        f = self.dir / "sbom.json"
+        f.write_text("{}")
+        self.refused(self.release("1.0.0", "--sbom", f, ok=False), "neither SPDX nor CycloneDX")
+        f.write_text('{"spdxVersion": "SPDX-2.3", "packages": []}')
+        self.release("1.0.0", "--sbom", f)
+        self.assertEqual(self.blob(self.manifest("1.0.0"), "sbom").read_bytes(), f.read_bytes())
+        self.verify()
+
     def test_sections_apart(self):
         """A kernel that reaches beyond where the initrd would lie moves it up."""
         self.init()
@@ -399,6 +410,7 @@ class Metadata(Case):
                           custom["dead_end"], custom["rollout"]["seconds"]),
                          ("1.0.0", "critical", "0.5", "move to demo2", 2 * 86400))
         self.assertEqual(self.manifest("1.0.0", "beta")["notes_url"], "https://example.org/n")
+        self.assertNotIn("sbom", [b["role"] for b in self.manifest("1.0.0", "beta")["blobs"]])
 
         def channel(*args, **kw):
             return publish("channel", *args, "--keys", self.keys, **kw)
