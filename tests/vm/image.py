@@ -23,7 +23,8 @@ MIB = 1 << 20
 PACKAGES = """systemd systemd-sysv systemd-boot udev dbus kmod iproute2 dmsetup cryptsetup-bin
 efibootmgr mokutil dosfstools e2fsprogs procps containerd runc linux-image-cloud-amd64
 libsystemd0 libblkid1 libfdisk1 libssl3 libcurl4 libzstd1 libcryptsetup12 libjansson4
-libeconf0 libseccomp2""".split()
+libeconf0 libseccomp2 libtss2-esys-3.0.2-0 libtss2-mu0 libtss2-tctildr0
+libtss2-tcti-device0""".split()
 
 # Modules the guest's /usr keeps; the cloud kernel has some 90 MB of them and needs few.
 MODULES = """dm-mod dm-verity erofs ext4 virtio_blk virtio_pci virtio_net vfat nls_cp437 nls_ascii
@@ -225,7 +226,7 @@ def make_base():
     return final
 
 
-BASE_REVISION = 1  # count up when fill_base changes what it makes
+BASE_REVISION = 2  # count up when fill_base changes what it makes
 
 
 def fill_base(src, new):
@@ -236,6 +237,8 @@ def fill_base(src, new):
     shutil.copyfile(efi / "linuxx64.efi.stub", new / "stub.efi")
     shutil.copyfile(efi / "systemd-bootx64.efi", new / "systemd-boot.efi")
     write(new / "kernel-version", kernel)
+    write(new / "packages", sh("dpkg-query", "--admindir", tree / "var/lib/dpkg", "-W", "-f",
+                               "${Package} ${Version} ${Architecture}\n"))
 
     usr = new / "usr"
     sh("cp", "-a", "--reflink=auto", tree / "usr", usr)

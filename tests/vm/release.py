@@ -20,7 +20,7 @@ from harness import SNAKEOIL_CERT, SNAKEOIL_KEY
 BUILD = pathlib.Path(os.environ.get("PROA_BUILD", image.PROJECT / "build"))
 BIN = BUILD / "bin"
 CHANNELS = ["stable", "sick", "dead", "old"]
-REVISION = 2  # count up when what this file makes changes
+REVISION = 3  # count up when what this file makes changes
 
 # gpt: Linux then takes the backup table when the primary one is torn.
 CMDLINE = " ".join("""mount.usr=/dev/mapper/usr mount.usrfstype=erofs mount.usrflags=ro
@@ -50,6 +50,7 @@ echo "the frobnicator has lost its marbles"
 exit 1
 """
 HEALTH = "usr/lib/proa/health/required.d"
+SBOM = "share/sbom/proa_{v}.spdx.json"  # below usr
 # What 1.1.0 has and nothing before it: this much comes over the network however clever the update.
 NEWS = 16 * image.MIB
 
@@ -99,6 +100,7 @@ class Publisher:
             (usr / "share/proa-test/news").write_bytes(random.Random(version).randbytes(news))
         image.write(usr / "share/proa/root.json", self.root.read_text())
         image.write(usr / "lib/os-release", OS_RELEASE.format(v=version))
+        image.write(usr / SBOM.format(v=version), sbom(self.base, version))
         return usr
 
     def stub_tree(self, version):
@@ -107,11 +109,16 @@ class Publisher:
         image.write(self.work / "usr/lib/os-release", OS_RELEASE.format(v=version))
         return self.work / "usr"
 
-    def release(self, version, usr, channel="stable", cmdline=CMDLINE):
+    def release(self, version, usr, channel="stable", cmdline=CMDLINE, signed=False):
+        more = []
+        if (usr / SBOM.format(v=version)).exists():
+            more = ["--sbom", usr / SBOM.format(v=version)]
+        if signed:
+            more += ["--sign-key", snakeoil_key(self.work), "--sign-cert", SNAKEOIL_CERT]
         publish("release", self.repo, "--keys", self.keys, "--channel", channel,
                 "--version", version, "--usr", usr, "--kernel", self.base / "vmlinuz",
                 "--initrd", image.make_initrd(), "--stub", self.base / "stub.efi",
-                "--cmdline", cmdline, "--level", "5")
+                "--cmdline", cmdline, "--level", "5", *more)
         shutil.rmtree(self.work, ignore_errors=True)
 
 
@@ -144,25 +151,39 @@ def install_from_outside(new, repo, root, usr_bytes, base):
     return disk
 
 
+def sbom(base, version):
+    """SPDX 2.3: the packages of the tree that /usr is made of."""
+    packages = [dict(zip(("name", "version", "arch"), line.split()))
+                for line in (base / "packages").read_text().splitlines()]
+    return json.dumps({
+        "spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT",
+        "name": "proa_" + version, "documentNamespace": "https://example.org/proa/" + version,
+        "creationInfo": {"created": "2026-01-01T00:00:00Z", "creators": ["Tool: tests/vm"]},
+        "packages": [{"SPDXID": "SPDXRef-%d" % i, "name": p["name"], "versionInfo": p["version"],
+                      "downloadLocation": "NOASSERTION", "filesAnalyzed": False}
+                     for i, p in enumerate(packages)]}, indent=0)
+
+
+def snakeoil_key(folder):
+    key = folder / "snakeoil.key"
+    image.sh("openssl", "rsa", "-in", SNAKEOIL_KEY, "-passin", "pass:snakeoil", "-out", key)
+    return key
+
+
 def sign(src, dest):
     """Sign a PE file with OVMF's snakeoil key, which its snakeoil variables trust."""
-    key = dest.parent / "snakeoil.key"
-    image.sh("openssl", "rsa", "-in", SNAKEOIL_KEY, "-passin", "pass:snakeoil", "-out", key)
+    key = snakeoil_key(dest.parent)
     image.sh("sbsign", "--key", key, "--cert", SNAKEOIL_CERT, "--output", dest, src)
     key.unlink()
 
 
 def secure_disk(new, disk, base):
-    """The same host with everything firmware loads signed."""
+    """The same host with everything firmware loads signed; its UKI was published so."""
     dest, work = new / "secure.img", new / "sign"
     work.mkdir()
     image.copy_image(disk, dest)
     sign(base / "systemd-boot.efi", work / "boot.efi")
     image.esp_add_loader(dest, work / "boot.efi")
-    for name in image.esp_list(dest):
-        image.esp_get(dest, "EFI/Linux/" + name, work / name)
-        sign(work / name, work / "signed.efi")
-        image.esp_put(dest, work / "signed.efi", "EFI/Linux/" + name)
     shutil.rmtree(work)
 
 
@@ -187,7 +208,7 @@ def make():
 def fill(new, final, base, product):
     good = {"20-containerd.sh": CONTAINERD}
     p = Publisher(new, "repo", base, product)
-    p.release("1.0.0", p.tree("1.0.0", good))
+    p.release("1.0.0", p.tree("1.0.0", good), signed=True)
     disk = install_from_outside(new, p.repo, p.root, largest_usr(p.repo), base)
     secure_disk(new, disk, base)
     p.release("1.1.0", p.tree("1.1.0", good, NEWS))
