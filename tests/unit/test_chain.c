@@ -132,9 +132,41 @@ static void test_sync(void)
 	CHECK(rmdir(path) == 0, "rmdir");
 }
 
+/* A record begun anew goes on where the history ends: nothing that happens then is lost to it. */
+static void test_anew(void)
+{
+	char path[] = "/tmp/proa-chain-XXXXXX";
+	AUTO_SYS_FD dir = { sys_linux(), -1 };
+	static const char *const files[] = { CHAIN_FILE, "record.0", "record.1", "record.0.damaged",
+					     "record.1.damaged" };
+	struct record_event ev = { .kind = RECORD_EV_STAGED, .version = "2.0.0" };
+	struct err e = ERR_INIT;
+	char *text = NULL;
+	size_t n = 0;
+
+	CHECK(mkdtemp(path), "mkdtemp");
+	dir.fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	make_record(5);
+	CHECK(record_store(dir.sys, dir.fd, &rec, &e) == 0, "%s", e.text);
+	CHECK(file_replace(dir.sys, dir.fd, "record.1", "x", 1, &e) == 0, "%s", e.text);
+	CHECK(record_load(dir.sys, dir.fd, &rec, &e) == -EUCLEAN, "damaged and taken");
+	CHECK(record_reset(dir.sys, dir.fd, &e) == 0, "%s", e.text);
+	CHECK(record_load(dir.sys, dir.fd, &rec, &e) == 0 && rec.next_event == 6, "%s", e.text);
+	record_add_event(&rec, &ev);
+	CHECK(record_store(dir.sys, dir.fd, &rec, &e) == 0, "%s", e.text);
+	CHECK(file_read(dir.sys, dir.fd, CHAIN_FILE, CHAIN_BYTES_MAX, &text, &n, &e) == 0, "%s",
+	      e.text);
+	CHECK(chain_compare(text, n, &rec, &e) == 0 && strstr(text, "2.0.0"), "%s", e.text);
+	free(text);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		(void)unlinkat(dir.fd, files[i], 0);
+	CHECK(rmdir(path) == 0, "rmdir");
+}
+
 int main(void)
 {
 	test_tampering();
 	test_sync();
+	test_anew();
 	return 0;
 }

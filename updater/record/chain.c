@@ -220,6 +220,20 @@ static int load(struct sys *sys, int dir, char **ret, size_t *ret_n, struct err 
 	return r == -ENOENT ? 0 : r;
 }
 
+int chain_end(struct sys *sys, int dir, struct chain_head *ret, struct err *e)
+{
+	AUTO_FREE char *text = NULL;
+	struct chain_head h = { .n = 0 };
+	size_t n = 0;
+	int r = load(sys, dir, &text, &n, e);
+
+	if (r >= 0 && n > 0)
+		r = chain_walk(text, n, NULL, NULL, &h, e);
+	if (r >= 0)
+		*ret = h;
+	return r;
+}
+
 int chain_sync(struct sys *sys, int dir, const struct record *rec, const char *actor,
 	       struct chain_head *ret, struct err *e)
 {

@@ -57,6 +57,10 @@ int chain_format(const struct record_event *ev, const char *actor, struct chain_
 int chain_sync(struct sys *sys, int dir, const struct record *rec, const char *actor,
 	       struct chain_head *ret, struct err *e) __attribute__((warn_unused_result));
 
+/* Where the history in dir ends; all zeros when there is none. Errors as chain_walk(). */
+int chain_end(struct sys *sys, int dir, struct chain_head *ret, struct err *e)
+	__attribute__((warn_unused_result));
+
 /*
  * Do history and record tell the same? ERR_REFUSED -EBADMSG: an event of the record is missing in
  * the history or stands there with other words.

@@ -70,11 +70,16 @@ static bool is_damage(int r)
 	return r == -EUCLEAN || r == -EFBIG || r == -EIO;
 }
 
-static void record_empty(struct record *r)
+/* An event whose number the history has already would never get into it. */
+static void record_empty(struct sys *sys, int dir, struct record *r)
 {
+	struct chain_head h = { .n = 0 };
+
 	memset(r, 0, sizeof(*r));
 	r->slot = '-';
-	r->next_event = 1;
+	if (chain_end(sys, dir, &h, NULL) < 0)
+		h.last_id = 0; /* a history that cannot be read gets no lines anyway */
+	r->next_event = h.last_id + 1;
 }
 
 /* Which copy is the newer valid one: *ret_copy -1 when there is none. */
@@ -108,7 +113,7 @@ static int newest(struct sys *sys, int dir, struct record *ret, int *ret_copy, s
 				why[0].text[0] ? why[0].text : "record.0: absent",
 				why[1].text[0] ? why[1].text : "record.1: absent");
 		*ret_copy = -1;
-		record_empty(ret);
+		record_empty(sys, dir, ret);
 		return 0;
 	}
 	*ret_copy = seq[1] > seq[0];

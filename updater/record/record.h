@@ -100,7 +100,8 @@ struct record {
 };
 
 /*
- * The newer valid copy in the directory; an empty record when there is none. Damage (also -EIO)
+ * The newer valid copy in the directory; an empty record when there is none, whose events go on
+ * counting where the history (chain.h) ends. Damage (also -EIO)
  * with no valid copy beside it: ERR_HOST -EUCLEAN, naming the files and what to do.
  */
 int record_load(struct sys *sys, int dir, struct record *ret, struct err *e)
