@@ -245,6 +245,18 @@ class Publisher:
     def manifest(self, version):
         return json.loads(next(self.repo.glob("targets/*/*web_%s.json" % version)).read_text())
 
+    def role(self, name):
+        """The newest metadata of a role."""
+        found = self.repo.glob("metadata/*.%s.json" % name)
+        return json.loads(max(found, key=lambda f: int(f.name.split(".")[0])).read_text()
+                          if name != "timestamp" else
+                          (self.repo / "metadata/timestamp.json").read_text())
+
+    @property
+    def names(self):
+        return dict(self.role("root")["signed"]["x-proa-names"],
+                    **self.role("targets")["signed"]["x-proa-names"])
+
     def install(self, folder):
         m = Machine(folder)
         (m.esp / "EFI/Linux").mkdir(parents=True)
@@ -649,12 +661,26 @@ class Attested(unittest.TestCase):
     def test_good(self):
         r = self.verify(self.good, "--uki", good.uki())
         self.assertEqual((r.status, r.problems()), (0, set()), r.doc)
-        for check in ("ak", "nonce", "quote", "log", "loader", "uki", "usr", "uki-own"):
+        for check in ("ak", "nonce", "quote", "log", "loader", "uki", "usr", "uki-own", "pcr11"):
             self.assertEqual(self.by(r, "attest." + check), ("pass", "hardware"), check)
         for check in ("release", "uki-file"):
             self.assertEqual(self.by(r, "attest." + check), ("pass", "publisher"), check)
         self.assertEqual(self.by(r, "attest.signature"), ("pass", "signer"))
+        self.signers(r.checks["attest.release"]["evidence"]["roles"])
+        self.signers(good.report().checks["release.trust"]["evidence"])
+        self.signers(good.report(repository=False).checks["release.trust"]["evidence"])
+        r = self.verify(self.good, "--time", "2100-01-01T00:00:00Z")
+        self.assertEqual((r.status, r.verdict("attest.release")), (0, "warn"))
         self.assertEqual(r.checks["attest.report"]["evidence"]["proved_by"], "node")
+
+    def signers(self, roles):
+        """The ids and names of the keys whose signatures counted, as the metadata has them."""
+        for role in ("root", "timestamp", "snapshot", "targets", "stable"):
+            signed = [s["keyid"] for s in base.role(role)["signatures"]]
+            self.assertEqual(roles[role]["signers"], signed)
+            self.assertEqual(roles[role]["names"], {i: base.names[i] for i in signed
+                                                    if i in base.names})
+        self.assertTrue(roles["root"]["names"] and roles["stable"]["names"], roles)
 
     def test_statement(self):
         """What in-toto's and DSSE's readers look for; openssl verifies the signature."""
@@ -771,9 +797,10 @@ class Attested(unittest.TestCase):
 
     def test_other_uki(self):
         r = self.verify(self.good, "--uki", good.esp / "EFI/systemd/systemd-bootx64.efi")
-        self.assertEqual(r.problems(), set())  # it was started too
+        # it was started too, but it is not what the stub measured
+        self.assertEqual(r.problems(), {"attest.pcr11"})
         r = self.verify(self.good, "--uki", BOOT / "linuxx64.efi.stub")
-        self.assertEqual(r.problems(), {"attest.uki-own"})
+        self.assertEqual(r.problems(), {"attest.uki-own", "attest.pcr11"})
 
     def test_log_cut(self):
         def change(st):

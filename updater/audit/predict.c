@@ -201,6 +201,31 @@ int predict_phases(uint8_t pcr[SHA256_BYTES], const char *phases, struct err *e)
 	return r;
 }
 
+bool predict_phases_to(const uint8_t from[SHA256_BYTES], const uint8_t to[SHA256_BYTES],
+		       const char **ret)
+{
+	/* what the units of systemd-pcrphase measure, in the order of the boot */
+	static const char *const phases[] = {
+		"",
+		"enter-initrd",
+		"enter-initrd:leave-initrd",
+		"enter-initrd:leave-initrd:sysinit",
+		"enter-initrd:leave-initrd:sysinit:ready",
+		"enter-initrd:leave-initrd:ready",
+	};
+
+	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
+		uint8_t v[SHA256_BYTES];
+
+		memcpy(v, from, sizeof(v));
+		if (predict_phases(v, phases[i], NULL) >= 0 && memcmp(v, to, sizeof(v)) == 0) {
+			*ret = phases[i];
+			return true;
+		}
+	}
+	return false;
+}
+
 int predict_pcr11(const struct pe *uki, const char *phases, uint8_t ret[SHA256_BYTES],
 		  struct err *e)
 {

@@ -53,6 +53,12 @@ int predict_pcr11(const struct pe *uki, const char *phases, uint8_t ret[SHA256_B
 /* PCR 11 with further phases. */
 int predict_phases(uint8_t pcr[SHA256_BYTES], const char *phases, struct err *e)
 	__attribute__((warn_unused_result));
+/*
+ * Do the phases of a boot, as far as it may have come, lead from one value of PCR 11 to the other?
+ * Then they are put into *ret ("" for none).
+ */
+bool predict_phases_to(const uint8_t from[SHA256_BYTES], const uint8_t to[SHA256_BYTES],
+		       const char **ret);
 /* The version in .sdmagic ("252"); 0 when there is none. */
 int predict_stub_version(const struct pe *uki, unsigned *ret, struct err *e)
 	__attribute__((warn_unused_result));

@@ -48,29 +48,6 @@ static bool goes_on(unsigned pcr)
 	return pcr == 10 || pcr == 11 || pcr == 12 || pcr == 13 || pcr == 15 || pcr >= 16;
 }
 
-/* systemd-pcrphase extends PCR 11 after the log: as far as that explains it, it is well. */
-static bool by_phases(const uint8_t from[32], const uint8_t to[32], const char **ret)
-{
-	static const char *const phases[] = {
-		"enter-initrd",
-		"enter-initrd:leave-initrd",
-		"enter-initrd:leave-initrd:sysinit",
-		"enter-initrd:leave-initrd:sysinit:ready",
-		"enter-initrd:leave-initrd:ready",
-	};
-
-	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
-		uint8_t v[32];
-
-		memcpy(v, from, 32);
-		if (predict_phases(v, phases[i], NULL) >= 0 && memcmp(v, to, 32) == 0) {
-			*ret = phases[i];
-			return true;
-		}
-	}
-	return false;
-}
-
 /* The files lead to what the TPM has, so it is the log that is wrong, and nobody went on. */
 static bool files_agree(const struct audit *a, unsigned pcr)
 {
@@ -79,7 +56,7 @@ static bool files_agree(const struct audit *a, unsigned pcr)
 	uint8_t want[32];
 
 	if (pcr == 11 && a->has_pcr11)
-		return memcmp(a->pcr11, tpm, 32) == 0 || by_phases(a->pcr11, tpm, &phases);
+		return predict_phases_to(a->pcr11, tpm, &phases);
 	return pcr == 12 && a->uki.have && predict_pcr12(a->cmdline, want, NULL) >= 0 &&
 	       memcmp(want, tpm, 32) == 0;
 }
@@ -103,7 +80,7 @@ static int check_replay(struct audit *a, struct err *e)
 		r = add_pcr(o, "tpm", i, a->pcrs.value[i], e);
 		if (memcmp(b.value[i], a->pcrs.value[i], 32) == 0)
 			continue;
-		if (i == 11 && by_phases(b.value[i], a->pcrs.value[i], &phases))
+		if (i == 11 && predict_phases_to(b.value[i], a->pcrs.value[i], &phases))
 			continue;
 		if (goes_on(i) && !files_agree(a, i))
 			list = later;
@@ -202,14 +179,16 @@ static int check_pcr11(struct audit *a, struct err *e)
 
 	if (!a->has_pcr11)
 		return 0;
-	if (by_phases(a->pcr11, a->pcrs.value[11], &phases)) {
+	if (predict_phases_to(a->pcr11, a->pcrs.value[11], &phases)) {
 		uint8_t want[32];
 		int r;
 
 		memcpy(want, a->pcr11, 32);
 		r = predict_phases(want, phases, e);
 		return r < 0 ? r
-			     : compare(a, 11, want, "the UKI and the phases of the boot lead to",
+			     : compare(a, 11, want,
+				       phases[0] ? "the UKI and the phases of the boot lead to"
+						 : "the sections of the UKI lead to",
 				       e);
 	}
 	return compare(a, 11, a->pcr11, "the sections of the UKI lead to", e);

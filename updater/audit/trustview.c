@@ -11,10 +11,14 @@
 #include "base/file.h"
 #include "base/sys.h"
 
+enum { NAMES_MAX = 4 << 20 };
+
 void trustview_done(struct trustview *t)
 {
 	tuf_update_free(t->tuf);
+	json_decref(t->names);
 	t->tuf = NULL;
+	t->names = NULL;
 }
 
 /* A host keeps "7.stable.json" as "stable.json"; roots keep their number. */
@@ -25,6 +29,37 @@ static const char *stored_name(const char *name)
 	if (digits > 0 && name[digits] == '.' && strcmp(name + digits, ".root.json") != 0)
 		return name + digits + 1;
 	return name;
+}
+
+/* docs/format.md: what a name may be. */
+static bool is_name(const char *s)
+{
+	size_t n =
+		s ? strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@-")
+		  : 0;
+
+	return n >= 1 && n <= 32 && s[n] == '\0';
+}
+
+/*
+ * Takes over the names in a root or targets file. A file that does not verify ends everything, so
+ * what is used of them in the end was signed.
+ */
+static void note_names(struct trustview *t, const void *p, size_t n)
+{
+	const struct json_limits lim = { .bytes = NAMES_MAX, .depth = 32 };
+	AUTO_JSON *doc = NULL;
+	const char *id;
+	json_t *names, *name;
+
+	if (json_read(p, n, &lim, "metadata", &doc, NULL) < 0)
+		return;
+	names = json_object_get(json_object_get(doc, "signed"), "x-proa-names");
+	json_object_foreach(names, id, name)
+	{
+		if (is_name(json_string_value(name)))
+			(void)!json_put(t->names, id, json_incref(name), NULL);
+	}
 }
 
 static int answer(struct trustview *t, const struct tuf_request *rq, bool local, struct err *e)
@@ -44,6 +79,9 @@ static int answer(struct trustview *t, const struct tuf_request *rq, bool local,
 	r = file_read(t->sys, t->dir, path, rq->max, &data, &n, &inner);
 	if (r < 0 && r != -ENOENT)
 		return err_set(e, inner.kind, -r, "%s: %s", path, inner.text);
+	if (r >= 0 &&
+	    (strcmp(stored_name(rq->name), "targets.json") == 0 || strstr(rq->name, "root.json")))
+		note_names(t, data, n);
 	return tuf_update_answer(t->tuf, r >= 0, data, n, e);
 }
 
@@ -80,11 +118,16 @@ int trustview_open(const struct trustview_options *o, struct trustview *ret, str
 {
 	struct trustview t = { .sys = o->sys, .dir = o->dir, .repository = o->repository };
 	struct err first = ERR_INIT;
-	int r = refresh(&t, o, o->now, &first);
+	int r;
+
+	t.names = json_object();
+	note_names(&t, o->root, o->root_n);
+	r = refresh(&t, o, o->now, &first);
 
 	if (r < 0 && t.tuf && tuf_update_reason(t.tuf) == TUF_REASON_EXPIRED) {
 		/* signatures are as good as ever: look at them as of a time before */
-		trustview_done(&t);
+		tuf_update_free(t.tuf);
+		t.tuf = NULL;
 		(void)snprintf(t.expired, sizeof(t.expired), "%.239s", first.text);
 		r = refresh(&t, o, 1, &first);
 	}
@@ -178,9 +221,18 @@ int trustview_manifest(struct trustview *t, const char *version, struct release_
 
 /* ---- the roles ---- */
 
+static int put_signer(const struct trustview *t, const char *id, json_t *signers, json_t *names,
+		      struct err *e)
+{
+	json_t *name = json_object_get(t->names, id);
+	int r = json_push(signers, json_string(id), e);
+
+	return r >= 0 && name ? json_put(names, id, json_incref(name), e) : r;
+}
+
 static int put_role(const struct trustview *t, const char *role, json_t *roles, struct err *e)
 {
-	json_t *o = json_object(), *signers = json_array();
+	json_t *o = json_object(), *signers = json_array(), *names = json_object();
 	struct tuf_role_info info = { .version = 0 };
 	int r = json_put(roles, role, o, e);
 
@@ -188,6 +240,10 @@ static int put_role(const struct trustview *t, const char *role, json_t *roles, 
 		r = json_put(o, "signers", signers, e);
 	else
 		json_decref(signers);
+	if (r >= 0)
+		r = json_put(o, "names", names, e);
+	else
+		json_decref(names);
 	if (r >= 0)
 		r = tuf_update_role_info(t->tuf, role, &info, e);
 	if (r >= 0)
@@ -197,7 +253,7 @@ static int put_role(const struct trustview *t, const char *role, json_t *roles, 
 	if (r >= 0)
 		r = json_put_u64(o, "threshold", info.threshold, e);
 	for (size_t i = 0; r >= 0 && i < info.signers.n && i < TUF_SIGNERS_MAX; i++)
-		r = json_push(signers, json_string(info.signers.id[i]), e);
+		r = put_signer(t, info.signers.id[i], signers, names, e);
 	return r;
 }
 

@@ -25,6 +25,7 @@ struct trustview {
 	struct tuf_update *tuf;
 	char expired[240]; /* what has expired at the time given; "" nothing */
 	char channel[65];
+	json_t *names; /* key id to name, as root and targets say (x-proa-names); never trusted */
 };
 
 struct trustview_options {
@@ -50,7 +51,10 @@ void trustview_done(struct trustview *t);
 int trustview_manifest(struct trustview *t, const char *version, struct release_manifest *ret,
 		       struct err *e) __attribute__((warn_unused_result));
 
-/* {"root":{"version","expires","threshold","signers":[...]},...} for every role, as JSON. */
+/*
+ * {"root":{"version","expires","threshold","signers":[...],"names":{...}},...} for every role: the
+ * ids of the keys whose signatures were good, and the publisher's names of those that have one.
+ */
 int trustview_roles(const struct trustview *t, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));
 

@@ -406,8 +406,20 @@ static int open_repository(const struct verify_options *o, int dir, struct trust
 	return r < 0 ? err_wrap(e, r, "%s", o->root) : trustview_open(&to, t, e);
 }
 
-static int compare_release(struct verify *v, const struct release_manifest *m, struct err *e)
+/* Who signed, role by role. */
+static json_t *by_roles(const struct trustview *t)
 {
+	json_t *o = by("publisher"), *roles = NULL;
+
+	if (o && trustview_roles(t, &roles, NULL) >= 0)
+		(void)!json_put(o, "roles", roles, NULL);
+	return o;
+}
+
+static int compare_release(struct verify *v, const struct trustview *t,
+			   const struct release_manifest *m, struct err *e)
+{
+	bool expired = t->expired[0] != '\0';
 	uint8_t uki[32];
 	int r;
 
@@ -416,8 +428,9 @@ static int compare_release(struct verify *v, const struct release_manifest *m, s
 			v->rep, "attest.release", REPORT_FAIL, by("publisher"), e,
 			"The publisher's release %s has another root hash than the report.",
 			m->version);
-	r = report_add(v->rep, "attest.release", REPORT_PASS, by("publisher"), e,
-		       "The publisher signed this root hash as %s %s.", m->image, m->version);
+	r = report_add(v->rep, "attest.release", expired ? REPORT_WARN : REPORT_PASS, by_roles(t),
+		       e, "The publisher signed this root hash as %s %s%s%s.", m->image, m->version,
+		       expired ? ", but has not renewed it: " : "", t->expired);
 	if (r < 0)
 		return r;
 	if (hex_parse(text_of(json_object_get(v->in.doc, "subjects"), "uki"), "uki", uki, 32,
@@ -457,7 +470,34 @@ static int check_release(struct verify *v, struct err *e)
 		return report_add(v->rep, "attest.release",
 				  why.kind == ERR_HOST ? REPORT_UNREADABLE : REPORT_FAIL,
 				  by("nobody"), e, "No release of the publisher's: %s.", why.text);
-	return compare_release(v, m, e);
+	return compare_release(v, &t, m, e);
+}
+
+/* What the stub measured is computed anew: from the auditor's file to the quoted value. */
+static int check_pcr11(struct verify *v, const struct pe *pe, struct err *e)
+{
+	AUTO_JSON *o = by(hardware_or_node(v->quoted));
+	const char *phases = NULL;
+	struct err why = ERR_INIT;
+	uint8_t pcr[32];
+	int r;
+
+	if (!(v->pcrs.have >> 11 & 1))
+		return 0;
+	if (predict_pcr11(pe, "", pcr, &why) < 0)
+		return report_unreadable(v->rep, "attest.pcr11", &why, e);
+	if (predict_phases_to(pcr, v->pcrs.value[11], &phases)) {
+		r = json_put_str(o, "phases", phases, e);
+		return r < 0 ? r
+			     : report_add(v->rep, "attest.pcr11", REPORT_PASS, json_incref(o), e,
+					  "The sections of %s lead to PCR 11.", v->o->uki);
+	}
+	r = json_put_hex(o, "expected_pcr11", pcr, 32, e);
+	return r < 0 ? r
+		     : report_add(v->rep, "attest.pcr11", REPORT_FAIL, json_incref(o), e,
+				  "PCR 11 is not what the sections of %s lead to: another UKI, or "
+				  "something was measured besides.",
+				  v->o->uki);
 }
 
 /* The auditor's own copy of the UKI: its digest in PCR 4, its sections in PCR 11. */
@@ -469,6 +509,7 @@ static int check_uki(struct verify *v, struct err *e)
 	uint8_t digest[32];
 	struct err why = ERR_INIT;
 	bool ok;
+	int r;
 
 	if (!v->o->uki)
 		return 0;
@@ -479,11 +520,12 @@ static int check_uki(struct verify *v, struct err *e)
 	if (pe_open(sys, fd.fd, pe, &why) < 0 || pe_hash(pe, digest, &why) < 0)
 		return report_unreadable(v->rep, "attest.uki-own", &why, e);
 	ok = started(v, digest);
-	return report_add(v->rep, "attest.uki-own", ok ? REPORT_PASS : REPORT_FAIL,
-			  by(ok ? hardware_or_node(v->quoted) : "nobody"), e,
-			  ok ? "The firmware started %s, byte for byte what its signature covers."
-			     : "The firmware did not start %s.",
-			  v->o->uki);
+	r = report_add(v->rep, "attest.uki-own", ok ? REPORT_PASS : REPORT_FAIL,
+		       by(ok ? hardware_or_node(v->quoted) : "nobody"), e,
+		       ok ? "The firmware started %s, byte for byte what its signature covers."
+			  : "The firmware did not start %s.",
+		       v->o->uki);
+	return r < 0 ? r : check_pcr11(v, pe, e);
 }
 
 /* ---- the rest is the node's word ---- */
