@@ -10,6 +10,7 @@ import base64, hashlib, json, os, pathlib, random, re, shutil, socket, struct, s
 import time, unittest, uuid
 
 BIN = pathlib.Path(os.environ["PROA_BIN"]).resolve()
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("PROA_SEED", "20261121"), 0)
 BOOT = pathlib.Path("/usr/lib/systemd/boot/efi")
 USR = "8484680c-9521-48c6-9c11-b0720656f69e"
@@ -98,6 +99,18 @@ def sections(path):
 
 
 MEASURED = [".linux", ".osrel", ".cmdline", ".initrd", ".splash", ".dtb", ".pcrpkey"]
+
+
+UNITS = ["proad.service", "proa-settle.service", "proa-update.service", "proa-anchor.service",
+         "proa-fetch@audit.service"]
+
+
+def show(unit):
+    """`systemctl show` of a unit as it ships."""
+    text = (SOURCE / "units" / unit.replace("@audit", "@")).read_text().split("[Service]\n")[1]
+    return ("Id=%s\nLoadState=loaded\nActiveState=inactive\nDropInPaths=\nMainPID=0\n"
+            "FragmentPath=/usr/lib/systemd/system/%s\n" % (unit, unit)
+            + "".join(line + "\n" for line in text.splitlines() if line and line[0] != "#"))
 
 
 class Machine:
@@ -284,6 +297,7 @@ class Publisher:
                            ("proc/sys/kernel/kexec_load_disabled", "1"),
                            ("sys/module/apparmor/parameters/enabled", "Y")):
             m.write(name, text + "\n")
+        m.write("systemd/show", "\n".join(show(u) for u in UNITS))
         m.boot()
         return m
 
@@ -313,7 +327,7 @@ class Good(unittest.TestCase):
                       "usr.deep.A", "release.trust", "release.root-hash", "release.uki",
                       "tpm.log", "tpm.replay", "tpm.pcr4", "tpm.pcr7", "tpm.pcr11", "tpm.pcr12",
                       "kernel.lockdown", "kernel.modules", "kernel.kexec", "kernel.mac",
-                      "proa.settings"):
+                      "proa.settings", "proa.units"):
             self.assertEqual(r.verdict(check), "pass", r.checks.get(check))
 
     def test_offline(self):
@@ -869,6 +883,65 @@ class History(unittest.TestCase):
             m = good.copy()
             (m.state / "history.jsonl").write_bytes(b"".join(change))
             self.assertEqual(m.report().problems(), {"history.chain"}, change)
+
+
+class Proa(unittest.TestCase):
+    """Proa's own units and settings."""
+
+    def units(self, m):
+        return m.report().checks["proa.units"]
+
+    def test_units_as_shipped(self):
+        check = self.units(good)
+        self.assertEqual((check["verdict"], set(check["evidence"])), ("pass", set(UNITS)), check)
+
+    def test_unit_weakened(self):
+        """A line of hardening taken from a unit is missed by name."""
+        m, rnd = good.copy(), random.Random(SEED)
+        fixed = SOURCE.joinpath("updater/audit/proa_check.c").read_text()
+        whole = (m.root / "systemd/show").read_text()
+        lines = [(i, line) for i, line in enumerate(whole.splitlines(True))
+                 if '"%s"' % line.strip() in fixed and line.strip()
+                 and "LoadState" not in line]
+        self.assertGreater(len(lines), 18 * len(UNITS))
+        for i, line in rnd.sample(lines, 12):
+            text = whole.splitlines(True)
+            unit = [t for t in text[:i] if t.startswith("Id=")][-1].strip()[3:]
+            text[i] = line.split("=")[0] + "=no\n"
+            m.write("systemd/show", "".join(text))
+            check = self.units(m)
+            self.assertEqual((check["verdict"], check["evidence"].get("missing")),
+                             ("fail", "%s: %s" % (unit, line.strip())))
+
+    def test_unit_changed_here(self):
+        m = good.copy()
+        text = (m.root / "systemd/show").read_text()
+        m.write("systemd/show", text.replace("DropInPaths=\n", "DropInPaths=/etc/x.conf\n", 1))
+        check = self.units(m)
+        self.assertEqual((check["verdict"], check["evidence"]["proad.service"]["drop_ins"]),
+                         ("warn", "/etc/x.conf"))
+
+    def test_process(self):
+        """What runs is what counts, not what its unit says by now."""
+        m = good.copy()
+        text = (m.root / "systemd/show").read_text()
+        m.write("systemd/show", text.replace("MainPID=0", "MainPID=123", 1))
+        m.write("proc/123/status", "Name:\tproad\nNoNewPrivs:\t1\nSeccomp:\t2\n")
+        self.assertEqual(self.units(m)["evidence"]["proad.service"]["process"], "123")
+        m.write("proc/123/status", "Name:\tproad\nNoNewPrivs:\t1\nSeccomp:\t0\n")
+        self.assertEqual(self.units(m)["evidence"]["missing"],
+                         "proad.service: the process has a system call filter")
+
+    def test_settings(self):
+        """Every value in force with the file and line it comes from, drop-ins last."""
+        m = good.copy()
+        m.write("etc/proa/proa.conf", "[Update]\nChannel=beta\n\nTries=2\n")
+        m.write("etc/proa/proa.conf.d/10-a.conf", "# mine\n[Update]\nChannel=stable\n")
+        evidence = m.report().checks["proa.settings"]["evidence"]
+        where = {k: v.replace(str(m.root), "") for k, v in evidence.items()}
+        self.assertEqual(where, {
+            "Update.Channel": "stable (/etc/proa/proa.conf.d/10-a.conf:3)",
+            "Update.Tries": "2 (/etc/proa/proa.conf:4)"})
 
 
 class Sbom(unittest.TestCase):

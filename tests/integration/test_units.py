@@ -8,7 +8,8 @@ import xml.etree.ElementTree as xml
 BUILD = pathlib.Path(os.environ.get("PROA_BIN", "build/bin")).resolve().parent
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 UNITS = ["proad.service", "proa-fetch.socket", "proa-fetch@.service", "proa-health.service",
-         "proa-health-stuck.service", "proa-settle.service", "proa-update.service", "proa-update.timer"]
+         "proa-health-stuck.service", "proa-settle.service", "proa-update.service", "proa-update.timer",
+         "proa-anchor.path", "proa-anchor.service"]
 
 
 def run(*args, **kw):
@@ -31,7 +32,7 @@ class Units(unittest.TestCase):
             if not to.exists() and not f.is_dir():
                 shutil.copy2(f, to, follow_symlinks=False)
         for name in ("usr/lib/proa/proad", "usr/lib/proa/proa-fetch", "usr/lib/proa/proa-health",
-                     "usr/bin/proactl", "usr/bin/false", "usr/sbin/false"):
+                     "usr/bin/proactl", "usr/bin/proa-audit", "usr/bin/false", "usr/sbin/false"):
             to = cls.root / name
             to.parent.mkdir(parents=True, exist_ok=True)
             to.write_text("#!/bin/sh\n")
@@ -58,7 +59,7 @@ class Units(unittest.TestCase):
 
     def test_security(self):
         worst = {"proad.service": 4.0, "proa-settle.service": 4.0, "proa-fetch@1.service": 2.0,
-                 "proa-update.service": 2.5}
+                 "proa-update.service": 2.5, "proa-anchor.service": 2.5}
         for unit, limit in worst.items():
             p = run("systemd-analyze", "security", "--offline=yes", "--no-pager",
                     f"--root={self.root}", unit)
@@ -80,7 +81,9 @@ class Units(unittest.TestCase):
         for want in ("boot-complete.target.requires/proa-health.service",
                      "multi-user.target.wants/proa-health.service",
                      "multi-user.target.wants/proa-settle.service",
-                     "sockets.target.wants/proa-fetch.socket"):
+                     "sockets.target.wants/proa-fetch.socket",
+                     "paths.target.wants/proa-anchor.path",
+                     "multi-user.target.wants/proa-anchor.service"):
             link = self.system / want
             self.assertTrue(link.is_symlink(), want)
             self.assertTrue(link.exists(), f"{want} leads nowhere")
@@ -90,7 +93,7 @@ class Units(unittest.TestCase):
         for u in UNITS:
             said |= set(re.findall(r"^Exec\w+=(/\S+)", self.text(u), re.M))
         rules = {"proad": "updater/agent", "proa-fetch": "updater/fetch", "proa-health": "updater/health",
-                 "proactl": "updater/cli"}
+                 "proactl": "updater/cli", "proa-audit": "updater/audit"}
         for path in said:
             name = path.rsplit("/", 1)[1]
             rule = (BUILD / rules[name] / "cmake_install.cmake").read_text()

@@ -21,10 +21,13 @@
 
 #define EFIVARS "sys/firmware/efi/efivars"
 #define PROPERTIES                                                                                 \
-	"Id,LoadState,ActiveState,NoNewPrivileges,PrivateNetwork,PrivateDevices,ProtectSystem,"    \
-	"ProtectHome,ProtectKernelModules,ProtectKernelTunables,MemoryDenyWriteExecute,"           \
-	"RestrictNamespaces,RestrictRealtime,RestrictSUIDSGID,CapabilityBoundingSet,"              \
-	"RestrictAddressFamilies,SystemCallArchitectures,DynamicUser"
+	"Id,LoadState,ActiveState,FragmentPath,DropInPaths,MainPID,NoNewPrivileges,"               \
+	"LockPersonality,MemoryDenyWriteExecute,PrivateDevices,PrivateIPC,PrivateNetwork,"         \
+	"PrivateTmp,PrivateUsers,ProcSubset,ProtectClock,ProtectControlGroups,ProtectHome,"        \
+	"ProtectHostname,ProtectKernelLogs,ProtectKernelModules,ProtectKernelTunables,"            \
+	"ProtectProc,ProtectSystem,RestrictNamespaces,RestrictRealtime,RestrictSUIDSGID,"          \
+	"RestrictAddressFamilies,CapabilityBoundingSet,DevicePolicy,DynamicUser,"                  \
+	"SystemCallArchitectures,UMask"
 
 enum { LINE_MAX = 4096, TABLE_MAX = 4096, WORDS_MAX = 40 };
 
@@ -327,7 +330,9 @@ int evidence_units(const struct evidence *ev, struct buf *out, struct err *e)
 					    "show",
 					    "--property=" PROPERTIES,
 					    "proad.service",
-					    "proa-health.service",
+					    "proa-settle.service",
+					    "proa-update.service",
+					    "proa-anchor.service",
 					    "proa-fetch@audit.service",
 					    NULL };
 	struct spawn s = { .argv = argv, .deadline_ms = 10000, .out = out, .out_max = 64 << 10 };

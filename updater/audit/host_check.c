@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/conf.h"
 #include "base/file.h"
 #include "updater/audit/audit.h"
 #include "updater/record/chain.h"
 
-enum { LINE = 300, KEYS_MAX = 256 };
+enum { LINE = 300 };
 
 /* ---- the kernel ---- */
 
@@ -178,121 +176,4 @@ int audit_history(struct audit *a, struct err *e)
 		return report_add(&a->rep, "history.chain", REPORT_FAIL, NULL, e,
 				  "The history does not hold together: %s.", why.text);
 	return report_unreadable(&a->rep, "history.chain", &why, e);
-}
-
-/* ---- Proa itself ---- */
-
-struct settings {
-	struct conf *c;
-	json_t *o;
-	size_t n;
-};
-
-static void see_setting(void *arg, const char *section, const char *key, const char *path,
-			uint64_t at)
-{
-	struct settings *s = arg;
-	char name[200], value[600];
-	const char *v = NULL;
-
-	if (s->n++ >= KEYS_MAX || conf_str(s->c, section, key, "", &v, NULL) < 0)
-		return;
-	(void)snprintf(name, sizeof(name), "%.80s.%.80s", section, key);
-	(void)snprintf(value, sizeof(value), "%.300s (%.200s:%llu)", v, path,
-		       (unsigned long long)at);
-	(void)!json_put_str(s->o, name, value, NULL);
-}
-
-static int check_settings(struct audit *a, struct err *e)
-{
-	static const char *const none[] = { NULL };
-	AUTO_CONF *c = NULL;
-	AUTO_JSON *o = json_object();
-	struct settings s = { .o = o };
-	struct err why = ERR_INIT;
-	int r = conf_load(a->ev.root_path, "proa", &c, &why);
-
-	s.c = c;
-	if (r >= 0)
-		r = conf_check(c, none, see_setting, &s, &why);
-	if (r < 0)
-		return report_unreadable(&a->rep, "proa.settings", &why, e);
-	return report_add(&a->rep, "proa.settings", REPORT_PASS, json_incref(o), e,
-			  "%zu settings are in force, each with its file and line.", s.n);
-}
-
-/* What a unit must say, in `systemctl show`'s words. */
-struct demand {
-	const char *unit, *line;
-};
-static const struct demand demands[] = {
-	{ "proad.service", "PrivateNetwork=yes" },
-	{ "proad.service", "NoNewPrivileges=yes" },
-	{ "proad.service", "ProtectSystem=strict" },
-	{ "proad.service", "MemoryDenyWriteExecute=yes" },
-	{ "proad.service", "RestrictAddressFamilies=AF_UNIX" },
-	{ "proa-fetch@audit.service", "PrivateDevices=yes" },
-	{ "proa-fetch@audit.service", "NoNewPrivileges=yes" },
-	{ "proa-fetch@audit.service", "ProtectSystem=strict" },
-	{ "proa-fetch@audit.service", "DynamicUser=yes" },
-};
-
-/* The block of a unit: from its Id= to the next empty line. */
-static bool unit_has(const char *show, const struct demand *d, bool *ret_known)
-{
-	char id[80], want[80];
-	const char *block = show, *at;
-
-	(void)snprintf(id, sizeof(id), "Id=%s\n", d->unit);
-	(void)snprintf(want, sizeof(want), "%s\n", d->line);
-	for (; block; block = strstr(block, "\n\n"), block = block ? block + 2 : NULL) {
-		const char *end = strstr(block, "\n\n");
-
-		at = strstr(block, id);
-		if (!at || (end && at > end))
-			continue;
-		*ret_known = true;
-		at = strstr(block, want);
-		return at && (!end || at <= end);
-	}
-	return false;
-}
-
-static int check_units(struct audit *a, struct err *e)
-{
-	AUTO_BUF show = BUF_INIT;
-	AUTO_BUF missing = BUF_INIT;
-	AUTO_JSON *o = json_object();
-	struct err why = ERR_INIT;
-	bool known = false;
-	int r = evidence_units(&a->ev, &show, &why);
-
-	if (r >= 0)
-		r = buf_add(&show, "\n", 1, &why);
-	if (r < 0)
-		return report_add(&a->rep, "proa.units", REPORT_ABSENT, NULL, e,
-				  "There are no units to look at: %s.", why.text);
-	for (size_t i = 0; r >= 0 && i < sizeof(demands) / sizeof(demands[0]); i++)
-		if (!unit_has(show.p, &demands[i], &known))
-			r = buf_addf(&missing, e, "%s%s: %s", missing.n ? "; " : "",
-				     demands[i].unit, demands[i].line);
-	if (r >= 0 && missing.n)
-		r = json_put_str(o, "missing", missing.p, e);
-	if (r < 0)
-		return r;
-	if (!known)
-		return report_add(&a->rep, "proa.units", REPORT_ABSENT, NULL, e,
-				  "Proa's units are not loaded here.");
-	return report_add(&a->rep, "proa.units", missing.n ? REPORT_FAIL : REPORT_PASS,
-			  json_incref(o), e,
-			  missing.n ? "Proa's units do not run as hardened as they ship."
-				    : "Proa's units run as hardened as they ship: no network where "
-				      "there are devices, no devices where there is a network.");
-}
-
-int audit_proa(struct audit *a, struct err *e)
-{
-	int r = check_settings(a, e);
-
-	return r < 0 ? r : check_units(a, e);
 }

@@ -19,7 +19,7 @@
 #include "updater/audit/dsse.h"
 
 /* Exit statuses, proa-audit(1). */
-enum { GOOD = 0, BAD = 1, USAGE = 2 };
+enum { GOOD = 0, BAD = 1, USAGE = 2, NOTHING = 3 };
 
 struct options {
 	struct evidence_options ev;
@@ -72,7 +72,7 @@ static void usage(FILE *to)
 		"\n"
 		"Exit status: 0 nothing is wrong (diff: no difference), 1 something is, or could "
 		"not\n"
-		"be read, 2 usage.\n"
+		"be read, 2 usage, 3 nothing to anchor or nothing to anchor it with.\n"
 		"Example: proa-audit report --deep\n",
 		to);
 }
@@ -283,6 +283,10 @@ static int verb_anchor(const struct options *o, char **args)
 	(void)args;
 	if (r >= 0)
 		r = anchor_update(&ev, o->tcti, &e);
+	if (r == -ENOENT || r == -ENOTSUP) {
+		(void)fail(&e);
+		return NOTHING;
+	}
 	if (r >= 0)
 		r = buf_addf(&b, &e, "anchored %d more entries of the history\n", r);
 	return r < 0 ? fail(&e) : print(&b, GOOD);
