@@ -13,6 +13,7 @@ struct err;
 #define MSG_FAILED   "5d1be0a4a2be4ac08e6a3d8c8a07c1b2"
 #define MSG_FALLBACK "c8f2a1f8b7a84f5f9a3c6fb0a4d1e9c3"
 #define MSG_HEALTH   "e1f7b2c8d9304a7b8c6d5e4f3a2b1c0d"
+#define MSG_HOOK     "d3b07a91c5e84f26a7c09e1b2d6f4385"
 #define MSG_BLESSED  "a4c2e6f80b1d4f3a9e7c5b3d1f0a8e62"
 
 /* name: the program's, a literal. setlogmask(3) says which priorities are dropped. */

@@ -211,8 +211,10 @@ static int keep_tail(struct buf *b, size_t max, const char *p, size_t n, struct 
 struct watch {
 	const struct spawn *s;
 	pid_t pid;
-	int out;          /* -1: not read (any more) */
-	int pidfd;        /* readable when the child has ended */
+	int out;   /* -1: not read (any more) */
+	int pidfd; /* readable when the child has ended */
+	int stop;  /* -1: none; hung up on: the deadline is now */
+	bool stopped;
 	uint64_t next_ms; /* when to send the next signal, 0: never */
 	int next_sig;
 	bool timed_out;
@@ -259,9 +261,10 @@ static int wait_ms(const struct watch *w, uint64_t now)
 static int watch(struct watch *w, struct err *e)
 {
 	for (unsigned late = 0; late < LATE_CHUNKS;) {
-		struct pollfd p[2] = { { .fd = w->pidfd, .events = POLLIN },
-				       { .fd = w->out, .events = POLLIN } };
-		int r = poll(p, 2, wait_ms(w, now_ms()));
+		struct pollfd p[3] = { { .fd = w->pidfd, .events = POLLIN },
+				       { .fd = w->out, .events = POLLIN },
+				       { .fd = w->stopped ? -1 : w->stop } };
+		int r = poll(p, 3, wait_ms(w, now_ms()));
 
 		if (r < 0 && errno != EINTR)
 			return err_set(e, ERR_HOST, errno, "watch '%s': %s", w->s->argv[0],
@@ -273,6 +276,11 @@ static int watch(struct watch *w, struct err *e)
 				return r;
 		} else if (r > 0 && p[0].revents) {
 			return 0;
+		}
+		if (r > 0 && (p[2].revents & (POLLHUP | POLLERR)) != 0) {
+			w->stopped = true;
+			if (w->next_sig == SIGTERM)
+				w->next_ms = now_ms();
 		}
 		signal_due(w, now_ms());
 	}
@@ -303,7 +311,9 @@ static int reap(const struct watch *w, struct spawn_result *ret, struct err *e)
 static int run_child(const struct spawn *s, struct child *c, struct fd *out, struct fd *out_w,
 		     struct spawn_result *ret, struct err *e)
 {
-	struct watch w = { .s = s, .out = -1, .next_sig = SIGTERM };
+	struct watch w = {
+		.s = s, .out = -1, .next_sig = SIGTERM, .stop = s->stop_fd > 0 ? s->stop_fd : -1
+	};
 	AUTO_FD pidfd = { -1 };
 	struct spawn_result res;
 	int r;

@@ -18,6 +18,7 @@ struct spawn {
 	uint64_t deadline_ms; /* 0: none; then TERM, and KILL 2 s later, to the whole group */
 	struct buf *out;      /* stdout and stderr together, or NULL: inherited */
 	size_t out_max;       /* more is read and thrown away; the last out_max bytes are kept */
+	int stop_fd;          /* 0: none; a socket or pipe whose other end hangs up: the deadline */
 };
 
 enum spawn_end { SPAWN_EXIT, SPAWN_SIGNAL, SPAWN_TIMEOUT };
