@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "updater/agent/reboot.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *reboot_why_name(enum reboot_why w)
+{
+	static const char *const names[] = {
+		[REBOOT_WHY_NONE] = "none",
+		[REBOOT_WHY_MANUAL] = "manual",
+		[REBOOT_WHY_WINDOW] = "window",
+		[REBOOT_WHY_INHIBITOR] = "inhibitor",
+		[REBOOT_WHY_ASSESSING] = "assessing",
+		[REBOOT_WHY_LOCK] = "lock",
+		[REBOOT_WHY_LOCK_SERVER] = "lock-server",
+		[REBOOT_WHY_HOOK] = "hook",
+		[REBOOT_WHY_UNDER_WAY] = "under-way",
+		[REBOOT_WHY_FAILED] = "failed",
+		[REBOOT_WHY_UNLOCK] = "unlock",
+		[REBOOT_WHY_KEPT] = "lock-kept",
+	};
+
+	return names[w];
+}
+
+static bool here(const struct reboot_memo *m, const char *boot_id)
+{
+	return strcmp(m->boot_id, boot_id) == 0;
+}
+
+static bool owing(const struct reboot_memo *m)
+{
+	return m->lock || m->hooked;
+}
+
+bool reboot_owes(const struct reboot_memo *m, const char *boot_id)
+{
+	return owing(m) && !here(m, boot_id);
+}
+
+const char *reboot_outcome(const struct reboot_memo *m, const struct reboot_facts *f)
+{
+	if (here(m, f->boot_id))
+		return "postponed";
+	return f->failed ? "failed" : "good";
+}
+
+static void __attribute__((format(printf, 4, 5)))
+add(struct reboot_next *r, enum reboot_why why, int64_t until, const char *fmt, ...)
+{
+	struct reboot_reason *q;
+	va_list ap;
+
+	if (r->n == REBOOT_REASONS_MAX)
+		return;
+	q = &r->reason[r->n++];
+	q->why = why;
+	q->until = until;
+	va_start(ap, fmt);
+	(void)vsnprintf(q->text, sizeof(q->text), fmt, ap);
+	va_end(ap);
+}
+
+/* Why this host does not reboot by itself. */
+static void own_reasons(const struct reboot_facts *f, struct reboot_next *r)
+{
+	if (f->policy == CONFIG_REBOOT_MANUAL)
+		add(r, REBOOT_WHY_MANUAL, 0,
+		    "Reboot=manual: a person reboots this host (proactl reboot)");
+	if (f->policy == CONFIG_REBOOT_WINDOW && !f->window_known)
+		add(r, REBOOT_WHY_WINDOW, 0, "the reboot window is not known: %.300s", f->window);
+	else if (f->policy == CONFIG_REBOOT_WINDOW && !f->window_open)
+		add(r, REBOOT_WHY_WINDOW, f->window_changes, "window: reboots are allowed %.300s",
+		    f->window);
+	if (f->assessing)
+		add(r, REBOOT_WHY_ASSESSING, 0, "%.64s is still being assessed", f->running);
+}
+
+/* An obstacle of this boot that is not to be tried again yet. */
+static bool held_off(const struct reboot_memo *m, const struct reboot_facts *f)
+{
+	if (m->why == REBOOT_WHY_NONE || !here(m, f->boot_id))
+		return false;
+	return f->stuck || (f->by == REBOOT_BY_ITSELF && m->next > f->now);
+}
+
+static void reasons(const struct reboot_memo *m, const struct reboot_facts *f,
+		    struct reboot_next *r)
+{
+	if (f->by == REBOOT_BY_ITSELF)
+		own_reasons(f, r);
+	if (f->inhibitor[0])
+		add(r, REBOOT_WHY_INHIBITOR, 0, "shutdown is inhibited by %.340s", f->inhibitor);
+	if (held_off(m, f))
+		add(r, m->why, m->next, "%s", m->text);
+}
+
+/* When another answer may come by itself. */
+static int64_t look_again(const struct reboot_next *r, const struct reboot_memo *m,
+			  const struct reboot_facts *f)
+{
+	int64_t at = 0;
+
+	for (size_t i = 0; i < r->n; i++) {
+		/* all reasons must be gone; one without an end is looked at as often as others */
+		if (r->reason[i].why == REBOOT_WHY_MANUAL)
+			return 0;
+		if (r->reason[i].until > at)
+			at = r->reason[i].until;
+	}
+	if (at == 0 && m->next > f->now && here(m, f->boot_id))
+		at = m->next;
+	return at;
+}
+
+/* This run has tried, in vain. */
+static bool cannot_unlock(const struct reboot_memo *m, const struct reboot_facts *f)
+{
+	return f->stuck && m->why == REBOOT_WHY_UNLOCK;
+}
+
+/* Gives up, in the boot in which it began: which step that takes now. */
+static enum reboot_step back_out(const struct reboot_memo *m, const struct reboot_facts *f)
+{
+	if (m->hooked)
+		return REBOOT_POST_BOOT;
+	if (!m->lock || cannot_unlock(m, f) || (f->kept && f->keep))
+		return REBOOT_WAIT;
+	return REBOOT_UNLOCK;
+}
+
+/* Is the place worth holding while we wait? Only for an answer that is about it. */
+static bool waits_for_lock(const struct reboot_memo *m, const struct reboot_next *r)
+{
+	return !m->hooked && r->n == 1 && r->reason[0].why == REBOOT_WHY_LOCK_SERVER;
+}
+
+static bool wants(const struct reboot_facts *f)
+{
+	return f->by == REBOOT_BY_PERSON || (f->by == REBOOT_BY_ITSELF && f->applied);
+}
+
+/* After a boot: what the boot before left. True: that is the step. */
+static bool decide_owed(const struct reboot_memo *m, const struct reboot_facts *f,
+			struct reboot_next *r)
+{
+	if (!reboot_owes(m, f->boot_id))
+		return false;
+	if (f->assessing) {
+		add(r, REBOOT_WHY_ASSESSING, 0, "%.64s is still being assessed", f->running);
+		r->step = REBOOT_WAIT;
+		return f->by != REBOOT_BY_PERSON;
+	}
+	if (m->hooked) {
+		r->step = f->failed ? REBOOT_POST_FALLBACK : REBOOT_POST_BOOT;
+		return true;
+	}
+	if (f->failed && f->keep) {
+		/* another release may be tried with it: it is the same place */
+		if (wants(f))
+			return false;
+		add(r, REBOOT_WHY_KEPT, 0,
+		    "this host keeps its place in group %.64s, as %.64s failed here (proactl "
+		    "forgive %.64s gives it back)",
+		    m->place.terms.group, m->version, m->version);
+		r->step = REBOOT_WAIT;
+		return true;
+	}
+	r->step = REBOOT_UNLOCK;
+	if (cannot_unlock(m, f)) {
+		add(r, m->why, m->next, "%s", m->text);
+		r->step = REBOOT_WAIT;
+	}
+	return true;
+}
+
+static void decide_wait(const struct reboot_memo *m, const struct reboot_facts *f,
+			struct reboot_next *r)
+{
+	r->step = REBOOT_WAIT;
+	if (here(m, f->boot_id) && owing(m) && !waits_for_lock(m, r))
+		r->step = back_out(m, f);
+	r->look = look_again(r, m, f);
+}
+
+static void decide_wanted(const struct reboot_memo *m, const struct reboot_facts *f,
+			  struct reboot_next *r)
+{
+	if (m->going && here(m, f->boot_id) && f->now < m->going + REBOOT_PATIENCE_S) {
+		add(r, REBOOT_WHY_UNDER_WAY, m->going, "the reboot is under way");
+		r->look = m->going + REBOOT_PATIENCE_S;
+		r->step = REBOOT_WAIT;
+		return;
+	}
+	reasons(m, f, r);
+	if (r->n > 0)
+		decide_wait(m, f, r);
+	else if (m->lock && !f->same)
+		r->step = m->hooked ? REBOOT_POST_BOOT : REBOOT_UNLOCK;
+	else if (f->lock && !f->lock_fresh)
+		r->step = REBOOT_LOCK;
+	else
+		r->step = f->hooks_passed ? REBOOT_GO : REBOOT_HOOKS;
+}
+
+void reboot_decide(const struct reboot_memo *m, const struct reboot_facts *f,
+		   struct reboot_next *ret)
+{
+	struct reboot_next r = { .step = REBOOT_NOTHING };
+
+	if (f->by == REBOOT_BY_FORCE) {
+		r.step = REBOOT_GO;
+	} else if (decide_owed(m, f, &r)) {
+		r.look = 0;
+	} else if (wants(f)) {
+		r = (struct reboot_next){ .step = REBOOT_NOTHING };
+		decide_wanted(m, f, &r);
+	} else if (f->by == REBOOT_BY_ITSELF && owing(m) && here(m, f->boot_id)) {
+		/* rolled back, or another took the release away: there is nothing to reboot for */
+		r.step = back_out(m, f);
+		if (r.step == REBOOT_WAIT && cannot_unlock(m, f))
+			add(&r, m->why, m->next, "%s", m->text);
+	}
+	*ret = r;
+}
+
+bool reboot_begin(struct reboot_memo *m, const struct reboot_facts *f, enum reboot_step step,
+		  const struct reboot_place *place, int64_t at)
+{
+	if (step != REBOOT_LOCK && step != REBOOT_HOOKS && step != REBOOT_GO)
+		return false;
+	if (!here(m, f->boot_id) || strcmp(m->version, f->target) != 0) {
+		if (m->lock && f->failed && f->keep && !here(m, f->boot_id))
+			(void)snprintf(m->kept, sizeof(m->kept), "%s", m->version);
+		(void)snprintf(m->boot_id, sizeof(m->boot_id), "%s", f->boot_id);
+		(void)snprintf(m->version, sizeof(m->version), "%s", f->target);
+		(void)snprintf(m->from, sizeof(m->from), "%s", f->running);
+		m->going = 0;
+	}
+	if (step == REBOOT_LOCK) {
+		m->lock = true;
+		m->place = *place;
+	}
+	/* also before a reboot without pre-reboot.d: post-boot.d is told how it ended */
+	if (step != REBOOT_LOCK)
+		m->hooked = true;
+	if (step == REBOOT_GO)
+		m->going = at;
+	return true;
+}
+
+static void obstacle(struct reboot_memo *m, const struct reboot_facts *f, enum reboot_why why,
+		     const char *text, int64_t next)
+{
+	if (m->why != why)
+		m->since = f->now;
+	m->why = why;
+	m->next = next;
+	(void)snprintf(m->text, sizeof(m->text), "%s", text);
+}
+
+static void lock_ended(struct reboot_memo *m, struct reboot_facts *f, enum reboot_end end,
+		       const char *text, int64_t next)
+{
+	f->lock_fresh = end == REBOOT_DONE;
+	if (end == REBOOT_NO) {
+		/* the server says that it is not ours, whatever was before */
+		m->lock = false;
+		m->kept[0] = '\0';
+		obstacle(m, f, REBOOT_WHY_LOCK, text, next);
+	} else if (end == REBOOT_TROUBLE) {
+		obstacle(m, f, REBOOT_WHY_LOCK_SERVER, text, next);
+	}
+}
+
+static void forget(struct reboot_memo *m, const struct reboot_facts *f)
+{
+	if (m->why == REBOOT_WHY_NONE || !here(m, f->boot_id)) {
+		memset(m, 0, sizeof(*m));
+		return;
+	}
+	/* what came in the way in this boot stays known */
+	m->going = 0;
+	m->version[0] = m->from[0] = m->kept[0] = '\0';
+	memset(&m->place, 0, sizeof(m->place));
+}
+
+void reboot_ended(struct reboot_memo *m, struct reboot_facts *f, enum reboot_step step,
+		  enum reboot_end end, const char *text, int64_t next)
+{
+	switch (step) {
+	case REBOOT_LOCK:
+		lock_ended(m, f, end, text, next);
+		break;
+	case REBOOT_HOOKS:
+		f->hooks_passed = end == REBOOT_DONE;
+		f->lock_fresh = false; /* hooks take time: it may have been taken away */
+		if (end != REBOOT_DONE)
+			obstacle(m, f, REBOOT_WHY_HOOK, text, next);
+		break;
+	case REBOOT_GO:
+		if (end != REBOOT_DONE) {
+			m->going = 0;
+			obstacle(m, f, REBOOT_WHY_FAILED, text, next);
+		}
+		break;
+	case REBOOT_POST_BOOT:
+	case REBOOT_POST_FALLBACK:
+		m->hooked = false;
+		f->hooks_passed = false;
+		break;
+	case REBOOT_UNLOCK:
+		if (end == REBOOT_DONE)
+			m->lock = false;
+		else /* why it was to be given back is said again when that can be done */
+			obstacle(m, f, REBOOT_WHY_UNLOCK, text, next);
+		break;
+	case REBOOT_WAIT:
+	case REBOOT_NOTHING:
+		break;
+	}
+	if (end == REBOOT_DONE && step == REBOOT_GO)
+		m->why = REBOOT_WHY_NONE;
+	if (end != REBOOT_DONE && step != REBOOT_POST_BOOT && step != REBOOT_POST_FALLBACK)
+		f->stuck = true;
+	if (!owing(m))
+		forget(m, f);
+}
