@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """proa-fetch against real nginx and against a server that lies."""
-import array, hashlib, os, pathlib, random, shutil, socket, struct, subprocess
+import array, hashlib, http.server, os, pathlib, random, shutil, socket, struct, subprocess
 import tempfile, threading, time, unittest
 
 BIN = pathlib.Path(os.environ["PROA_BIN"])
@@ -543,8 +543,72 @@ class Wire(Case):
     def get(self, n, url=b"http://127.0.0.1:1/x", offset=0, length=0, cap=100, flags=0):
         return self.frame(2, n, struct.pack("<QQQIIIHH", offset, length, cap, flags, 0, 0, len(url), 0) + url)
 
+    def post(self, n, url=b"http://127.0.0.1:1/x", body=b"{}", deadline=30, flags=0):
+        return self.frame(5, n, struct.pack("<IIHH", deadline, flags, len(url), 0) + url + body)
+
+    def tls(self, ca, cert, key):
+        return self.frame(6, 0, struct.pack("<HHHH", len(ca), len(cert), len(key), 0) + ca + cert + key)
+
+    def test_post(self):
+        """Sent once, as it is; whatever the server says is the answer, but not too much of it."""
+        seen = []
+
+        class Server(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                seen.append((self.path, body, self.headers.get("fleet-lock-protocol"),
+                             self.headers["Content-Type"]))
+                answer = {"/big": b"y" * 65536, "/bigger": b"y" * 65537}.get(self.path, b"said " + body[:9])
+                if self.path == "/cut":
+                    return self.connection.shutdown(socket.SHUT_RDWR)
+                self.send_response({"/moved": 307, "/bad": 500}.get(self.path, 200))
+                if self.path == "/moved":
+                    self.send_header("Location", "/other")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *args):
+                pass
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        at = f"http://127.0.0.1:{server.server_port}".encode()
+        p, s = self.talk(self.frame(1, 0, struct.pack("<I", 3)))
+        s.recv(70000)
+
+        def ask(n, path, body=b"{}", flags=0, url=at):
+            s.send(self.post(n, url + path, body, flags=flags))
+            f = s.recv(70000)
+            kind, number = struct.unpack("<HI", f[2:8])
+            self.assertEqual(number, n)
+            return kind, (struct.unpack("<I", f[8:12])[0], f[12:])
+        self.assertEqual(ask(1, b"/a", b"hello", 1), (21, (200, b"said hello")))
+        self.assertEqual(seen[-1], ("/a", b"hello", "true", "application/json"))
+        self.assertEqual(ask(2, b"/bad"), (21, (500, b"said {}")))
+        self.assertEqual(seen[-1][2], None)
+        self.assertEqual(ask(3, b"/moved")[1][0], 307)
+        self.assertEqual(seen[-1][0], "/moved")
+        self.assertEqual(ask(4, b"/big"), (21, (200, b"y" * 65536)))
+        kind, (why, _) = ask(5, b"/bigger")
+        self.assertEqual((kind, why), (19, REFUSED))
+        kind, (why, _) = ask(6, b"/cut")
+        self.assertEqual((kind, why), (19, RETRY))
+        kind, (why, _) = ask(7, b"/x", url=b"http://127.0.0.1:1")
+        self.assertEqual((kind, why), (19, RETRY))
+        self.assertEqual(ask(8, b"/a", b"z" * 65536), (21, (200, b"said zzzzzzzzz")))
+        self.assertEqual(len(seen[-1][1]), 65536)
+        # given up: one answer all the same, and then room for the next
+        s.send(self.post(9, b"http://10.255.255.1/x"))
+        s.send(self.frame(3, 9))
+        self.assertEqual(struct.unpack("<HI", s.recv(70000)[2:8]), (19, 9))
+        self.assertEqual(ask(10, b"/a")[0], 21)
+        s.close()
+        self.assertEqual((p.communicate(timeout=60)[1], p.returncode), (b"", 0))
+
     def test_hostile_agent(self):
-        hello = self.frame(1, 0, struct.pack("<I", 2))
+        hello = self.frame(1, 0, struct.pack("<I", 3))
         for name, frames in {
             "no greeting": [self.get(1)],
             "other version": [self.frame(1, 0, struct.pack("<I", 9))],
@@ -560,6 +624,14 @@ class Wire(Case):
             "control character": [hello, self.get(1, b"http://x/y\r\nz")],
             "speaks for fetch": [hello, self.frame(18, 1, struct.pack("<QII", 0, 0, 0))],
             "overflow": [hello, self.get(1, offset=2**64 - 1, length=2)],
+            "two posts": [hello, self.post(1, b"http://10.255.255.1/x"), self.post(2)],
+            "post to a file": [hello, self.post(1, b"file:///etc/passwd")],
+            "post for ever": [hello, self.post(1, deadline=0)],
+            "post, id twice": [hello, self.get(1), self.post(1)],
+            "key alone": [hello, self.tls(b"", b"", b"key")],
+            "TLS cut short": [hello, self.tls(b"ca", b"cert", b"key")[:-1]],
+            "long TLS": [hello, self.tls(b"x" * 20481, b"", b"")],
+            "replies": [hello, self.frame(21, 1, struct.pack("<I", 200))],
         }.items():
             with self.subTest(name):
                 p, s = self.talk(*frames)
@@ -570,14 +642,14 @@ class Wire(Case):
                 self.assertEqual(err.count("\n"), 1, err)
 
     def test_hang_up_and_unknown_cancel(self):
-        hello = self.frame(1, 0, struct.pack("<I", 2))
+        hello = self.frame(1, 0, struct.pack("<I", 3))
         p, s = self.talk(hello, self.frame(3, 77), self.get(1, f"{self.http}/big.bin".encode(), cap=MAX))
         self.assertEqual(s.recv(70000), hello)
         s.close()
         self.assertEqual((p.communicate(timeout=60)[1], p.returncode), (b"", 0))
 
     def test_descriptors_are_dropped(self):
-        p, s = self.talk(self.frame(1, 0, struct.pack("<I", 2)))
+        p, s = self.talk(self.frame(1, 0, struct.pack("<I", 3)))
         self.assertTrue(s.recv(70000))
         for k in range(20):
             s.sendmsg([self.frame(4, 0, struct.pack("<QQI", 0, 0, 0))],
@@ -589,7 +661,7 @@ class Wire(Case):
         self.assertEqual((p.communicate(timeout=60)[1], p.returncode), (b"", 0))
 
     def test_sandbox(self):
-        p, s = self.talk(self.frame(1, 0, struct.pack("<I", 2)))
+        p, s = self.talk(self.frame(1, 0, struct.pack("<I", 3)))
         self.assertTrue(s.recv(70000))
         with open(f"/proc/{p.pid}/status") as f:
             status = dict(l.split(":", 1) for l in f)

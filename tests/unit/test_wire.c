@@ -57,17 +57,40 @@ static void rnd_get(struct wire_get *g)
 
 static uint8_t data[WIRE_DATA_MAX];
 
+static struct wire_pem rnd_pem(void)
+{
+	struct wire_pem p = { .p = data };
+
+	p.n = dice() % 2 ? (size_t)(dice() % (WIRE_PEM_MAX + 1)) : 0;
+	return p;
+}
+
+static void rnd_post(struct wire_post *p)
+{
+	const char *s = dice() % 2 ? "http://h" : "https://h";
+
+	(void)snprintf(p->url, sizeof(p->url), "%s", s);
+	rnd_text(p->url + strlen(s), 1, WIRE_URL_MAX - strlen(s));
+	p->flags = (uint32_t)(dice() % 2);
+	p->deadline_s = 1 + (uint32_t)(dice() % WIRE_SECONDS_MAX);
+	p->p = data;
+	p->n = (size_t)(dice() % (WIRE_BODY_MAX + 1)) / (dice() % 2 ? 1 : 1000);
+}
+
 /* A valid message that `from` may send. */
 static void rnd_msg(enum wire_side from, struct wire_msg *m)
 {
-	static const enum wire_type agent[] = { WIRE_HELLO, WIRE_GET, WIRE_CANCEL, WIRE_LIMIT };
-	static const enum wire_type fetch[] = { WIRE_HELLO, WIRE_HEAD, WIRE_DATA,
-						WIRE_END,   WIRE_FAIL, WIRE_NOTE };
+	static const enum wire_type agent[] = { WIRE_HELLO, WIRE_GET,  WIRE_CANCEL,
+						WIRE_LIMIT, WIRE_POST, WIRE_TLS };
+	static const enum wire_type fetch[] = { WIRE_HELLO, WIRE_HEAD, WIRE_DATA, WIRE_END,
+						WIRE_FAIL,  WIRE_NOTE, WIRE_REPLY };
 	uint64_t total = rnd_size();
 
 	memset(m, 0, sizeof(*m));
-	m->type = from == WIRE_AGENT ? agent[dice() % 4] : fetch[dice() % 6];
-	m->id = m->type == WIRE_HELLO || m->type == WIRE_LIMIT ? 0 : (uint32_t)dice() | 1;
+	m->type = from == WIRE_AGENT ? agent[dice() % 6] : fetch[dice() % 7];
+	m->id = m->type == WIRE_HELLO || m->type == WIRE_LIMIT || m->type == WIRE_TLS
+			? 0
+			: (uint32_t)dice() | 1;
 	switch (m->type) {
 	case WIRE_HELLO:
 		m->version = (uint32_t)dice();
@@ -105,6 +128,20 @@ static void rnd_msg(enum wire_side from, struct wire_msg *m)
 	case WIRE_NOTE:
 		rnd_text(m->note.text, 1, WIRE_TEXT_MAX);
 		break;
+	case WIRE_POST:
+		rnd_post(&m->post);
+		break;
+	case WIRE_TLS:
+		m->tls.ca = rnd_pem();
+		m->tls.cert = rnd_pem();
+		if (m->tls.cert.n > 0)
+			m->tls.key = rnd_pem();
+		break;
+	case WIRE_REPLY:
+		m->reply.status = 100 + (uint32_t)(dice() % 900);
+		m->reply.p = data;
+		m->reply.n = (size_t)(dice() % (WIRE_BODY_MAX + 1)) / (dice() % 2 ? 1 : 1000);
+		break;
 	}
 }
 
@@ -128,7 +165,8 @@ static void test_round_trip(void)
 		      (int)m.type);
 		/* one byte more or less is another message, or none */
 		CHECK(wire_decode(from, frame, (size_t)n - 1, &back, NULL) < 0 ||
-			      m.type == WIRE_DATA,
+			      m.type == WIRE_DATA || (m.type == WIRE_POST && m.post.n > 0) ||
+			      (m.type == WIRE_REPLY && m.reply.n > 0),
 		      "type %d cut short passes", (int)m.type);
 		CHECK(wire_encode(&m, frame, (size_t)n - 1, NULL) == -ENOBUFS, "no bound");
 		/* and the other side may not say it */
@@ -194,6 +232,20 @@ static void test_bounds(void)
 	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "a rate over years");
 	m.limit.least_s = 1;
 	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == 8 + 20, "a limit");
+	m = (struct wire_msg){ .type = WIRE_POST, .id = 1, .post = { .deadline_s = 1 } };
+	(void)snprintf(m.post.url, sizeof(m.post.url), "http://a/");
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == 8 + 12 + 9, "a post");
+	(void)snprintf(m.post.url, sizeof(m.post.url), "file:///a");
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "a post to a file");
+	(void)snprintf(m.post.url, sizeof(m.post.url), "http://a/");
+	m.post.n = WIRE_BODY_MAX + 1;
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "a long body");
+	m.post.n = m.post.deadline_s = 0;
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "a post for ever");
+	m = (struct wire_msg){ .type = WIRE_TLS, .tls = { .key = { data, 1 } } };
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "a key alone");
+	m.tls.cert = (struct wire_pem){ data, WIRE_PEM_MAX + 1 };
+	CHECK(wire_encode(&m, frame, sizeof(frame), NULL) == -EINVAL, "a long certificate");
 }
 
 static void test_text(void)

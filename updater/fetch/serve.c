@@ -12,6 +12,7 @@
 #include "updater/fetch/file.h"
 #include "updater/fetch/job.h"
 #include "updater/fetch/meter.h"
+#include "updater/fetch/post.h"
 #include "updater/fetch/transfer.h"
 #include "updater/wire/wire.h"
 
@@ -29,6 +30,8 @@ struct server {
 	struct wire_msg msg;
 	uint8_t frame[WIRE_FRAME_MAX];
 	struct fetch_job job[WIRE_FLIGHT_MAX];
+	struct fetch_post post;
+	struct fetch_tls tls;
 };
 
 static void server_free(struct server *s)
@@ -39,6 +42,8 @@ static void server_free(struct server *s)
 		fetch_transfer_stop(&s->job[i], s->multi);
 		fetch_file_stop(&s->job[i]);
 	}
+	fetch_post_stop(&s->post, s->multi);
+	fetch_tls_done(&s->tls);
 	if (s->multi)
 		(void)curl_multi_cleanup(s->multi);
 	free(s);
@@ -104,6 +109,18 @@ static void take_cancel(struct server *s, uint32_t id)
 		fetch_file_stop(j);
 		fetch_job_fail(j, &why);
 	}
+	if (s->post.id == id)
+		fetch_post_fail(&s->post, s->multi, ERR_RETRY, why.text);
+}
+
+static int take_post(struct server *s, const struct wire_msg *m, struct err *e)
+{
+	if (m->id <= s->last_id || s->post.id != 0)
+		return err_set(e, ERR_REFUSED, EBADMSG, "the agent broke the protocol: %s",
+			       s->post.id ? "two POSTs at once" : "an id was used twice");
+	s->last_id = m->id;
+	fetch_post_start(&s->post, s->multi, s->settings, &s->tls, m);
+	return 0;
 }
 
 static int take_message(struct server *s, const struct wire_msg *m, struct err *e)
@@ -122,6 +139,10 @@ static int take_message(struct server *s, const struct wire_msg *m, struct err *
 		take_cancel(s, m->id);
 		return 0;
 	}
+	if (m->type == WIRE_POST)
+		return take_post(s, m, e);
+	if (m->type == WIRE_TLS)
+		return fetch_tls_set(&s->tls, &m->tls, e);
 	if (m->type != WIRE_LIMIT)
 		return err_set(e, ERR_REFUSED, EBADMSG, "the agent greeted twice");
 	fetch_meter_set(&s->meter, m->limit.most, now_ms());
@@ -178,6 +199,14 @@ static int step_all(struct server *s, struct err *e)
 {
 	int more = 0;
 
+	if (!s->full && s->post.over) {
+		int r = fetch_post_flush(&s->post, s->fd, e);
+
+		if (r == -EAGAIN)
+			s->full = true;
+		else if (r < 0)
+			return r;
+	}
 	for (unsigned k = 0; k < WIRE_FLIGHT_MAX && !s->full; k++) {
 		int r = job_step(s, &s->job[(s->turn + k) % WIRE_FLIGHT_MAX], e);
 
@@ -201,6 +230,10 @@ static void collect(struct server *s)
 		CURLcode code = m->data.result;
 		char *p = NULL;
 
+		if (m->msg == CURLMSG_DONE && s->post.easy && m->easy_handle == s->post.easy) {
+			fetch_post_done(&s->post, s->multi, code);
+			continue;
+		}
 		if (m->msg != CURLMSG_DONE ||
 		    curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &p) != CURLE_OK)
 			continue;
@@ -215,6 +248,8 @@ static int sleep_ms(const struct server *s)
 
 	if (t == 0 || t > 1000)
 		t = 1000;
+	if (s->post.over && !s->full)
+		return 0;
 
 	for (size_t i = 0; i < WIRE_FLIGHT_MAX; i++) {
 		const struct fetch_job *j = &s->job[i];
@@ -267,6 +302,7 @@ static int drop_slow(struct server *s, enum fetch_pace_state was, struct err *e)
 		else
 			fetch_transfer_defer(j, s->multi, now_ms());
 	}
+	fetch_post_fail(&s->post, s->multi, ERR_RETRY, "the network was too slow");
 	return multi_new(s, e);
 }
 

@@ -16,6 +16,7 @@ struct flight {
 	bool cancelled;
 	bool head_seen;
 	bool ranged_only;
+	bool post;            /* answered by REPLY, with none of the below */
 	uint64_t offset, end; /* asked; end 0: to the end of the file */
 	uint64_t max;
 	uint64_t first, next; /* where DATA began, where it must go on */
@@ -165,6 +166,45 @@ int wire_client_get(struct wire_client *c, const struct wire_get *get, uint32_t 
 	return 0;
 }
 
+int wire_client_post(struct wire_client *c, const struct wire_post *post, uint32_t *ret_id,
+		     struct err *e)
+{
+	struct wire_msg m = { .type = WIRE_POST, .post = *post };
+	struct flight *f = flight_find(c, 0);
+	int r;
+
+	for (size_t i = 0; i < WIRE_FLIGHT_MAX; i++)
+		if (c->flight[i].id != 0 && c->flight[i].post)
+			f = NULL;
+	if (!f || c->last_id == UINT32_MAX)
+		return err_set(e, ERR_BUG, EBUSY, "too many requests to proa-fetch at once");
+	if (!wire_url_valid(post->url) || strncmp(post->url, "http", 4) != 0)
+		return err_set(e, ERR_INPUT, EINVAL, "'%.200s' is no http or https URL", post->url);
+	if (post->n > WIRE_BODY_MAX)
+		return err_set(e, ERR_INPUT, E2BIG, "%zu bytes are too many to send to '%.200s'",
+			       post->n, post->url);
+	m.id = c->last_id + 1;
+	r = client_send(c, &m, e);
+	if (r < 0)
+		return err_wrap(e, r, "cannot send to '%.200s'", post->url);
+	c->last_id = m.id;
+	*f = (struct flight){ .id = m.id, .post = true };
+	*ret_id = m.id;
+	return 0;
+}
+
+int wire_client_tls(struct wire_client *c, const struct wire_tls *tls, struct err *e)
+{
+	struct wire_msg m = { .type = WIRE_TLS, .tls = *tls };
+
+	if (tls->ca.n > WIRE_PEM_MAX || tls->cert.n > WIRE_PEM_MAX || tls->key.n > WIRE_PEM_MAX)
+		return err_set(e, ERR_INPUT, E2BIG,
+			       "a certificate or key file is longer than %u bytes", WIRE_PEM_MAX);
+	if (tls->key.n > 0 && tls->cert.n == 0)
+		return err_set(e, ERR_INPUT, EINVAL, "a key without its certificate");
+	return client_send(c, &m, e);
+}
+
 int wire_client_cancel(struct wire_client *c, uint32_t id, struct err *e)
 {
 	struct wire_msg m = { .type = WIRE_CANCEL, .id = id };
@@ -249,11 +289,26 @@ static const char *check_end(const struct flight *f, const struct wire_end *end)
 	return NULL;
 }
 
+static const char *check_answer(struct flight *f, const struct wire_msg *m)
+{
+	bool fits = f->post ? m->type == WIRE_REPLY : m->type != WIRE_REPLY;
+
+	if (m->type == WIRE_FAIL || m->type == WIRE_NOTE)
+		return NULL;
+	if (!fits)
+		return "an answer of another kind than what was asked";
+	if (m->type == WIRE_HEAD)
+		return check_head(f, &m->head);
+	if (m->type == WIRE_DATA)
+		return check_data(f, &m->data);
+	return m->type == WIRE_END ? check_end(f, &m->end) : NULL;
+}
+
 /* Whether m may be passed on: 1 yes, 0 swallow it. */
 static int client_check(struct wire_client *c, const struct wire_msg *m, struct err *e)
 {
 	struct flight *f = m->id ? flight_find(c, m->id) : NULL;
-	const char *lie = NULL;
+	const char *lie;
 	bool cancelled;
 
 	if (!c->greeted) {
@@ -274,15 +329,10 @@ static int client_check(struct wire_client *c, const struct wire_msg *m, struct 
 			       "running",
 			       m->id);
 	cancelled = f->cancelled;
-	if (m->type == WIRE_HEAD)
-		lie = check_head(f, &m->head);
-	else if (m->type == WIRE_DATA)
-		lie = check_data(f, &m->data);
-	else if (m->type == WIRE_END)
-		lie = check_end(f, &m->end);
+	lie = check_answer(f, m);
 	if (lie)
 		return err_set(e, ERR_REFUSED, EBADMSG, "proa-fetch misbehaved: %s", lie);
-	if (m->type == WIRE_END || m->type == WIRE_FAIL)
+	if (m->type == WIRE_END || m->type == WIRE_FAIL || m->type == WIRE_REPLY)
 		f->id = 0;
 	return !cancelled;
 }

@@ -48,6 +48,17 @@ void wire_client_set_wait(struct wire_client *c, wire_wait_fn fn, void *arg);
 int wire_client_get(struct wire_client *c, const struct wire_get *get, uint32_t *ret_id,
 		    struct err *e) __attribute__((warn_unused_result));
 
+/*
+ * Asks for post to be sent, once; its answer is one REPLY or FAIL of *ret_id. One at a time
+ * (-EBUSY, ERR_BUG). ERR_INPUT for a URL or a body that cannot be sent.
+ */
+int wire_client_post(struct wire_client *c, const struct wire_post *post, uint32_t *ret_id,
+		     struct err *e) __attribute__((warn_unused_result));
+
+/* For POSTs from now on. ERR_INPUT for a file that is too long, or a key without certificate. */
+int wire_client_tls(struct wire_client *c, const struct wire_tls *tls, struct err *e)
+	__attribute__((warn_unused_result));
+
 /* No event of id comes any more; an id that has ended is fine too. */
 int wire_client_cancel(struct wire_client *c, uint32_t id, struct err *e)
 	__attribute__((warn_unused_result));
@@ -57,9 +68,9 @@ int wire_client_limit(struct wire_client *c, const struct wire_limit *limit, str
 	__attribute__((warn_unused_result));
 
 /*
- * The next HEAD, DATA, END, FAIL or NOTE of a request that was not cancelled; **ret and its data
- * are good until the next call. 1 event, 0 when timeout_ms passed without one (-1: none).
- * A FAIL is an event, not an error of this function (wire_fail_err() makes one of it). Errors:
+ * The next HEAD, DATA, END, FAIL, REPLY or NOTE of a request that was not cancelled; **ret and its
+ * data are good until the next call. 1 event, 0 when timeout_ms passed without one (-1: none). A
+ * FAIL is an event, not an error of this function (wire_fail_err() makes one of it). Errors:
  * ERR_REFUSED -EBADMSG "proa-fetch misbehaved: ..." (unknown id, DATA outside what was asked, with
  * gaps, past max_bytes or total; END too early), ERR_RETRY -EPIPE when proa-fetch is gone,
  * ERR_HOST when it speaks another version, or what wait returned (ERR_RETRY). After an error the

@@ -93,12 +93,28 @@ static bool fail_valid(const struct wire_fail *f)
 	       f->status < 1000 && f->text[0] && text_plain(f->text);
 }
 
+static bool post_valid(const struct wire_post *p)
+{
+	return strncmp(p->url, "http", 4) == 0 && wire_url_valid(p->url) &&
+	       (p->flags & ~WIRE_POST_FLEETLOCK) == 0 && p->deadline_s > 0 &&
+	       p->deadline_s <= WIRE_SECONDS_MAX && p->n <= WIRE_BODY_MAX;
+}
+
+static bool tls_valid(const struct wire_tls *t)
+{
+	return t->ca.n <= WIRE_PEM_MAX && t->cert.n <= WIRE_PEM_MAX && t->key.n <= WIRE_PEM_MAX &&
+	       (t->cert.n > 0 || t->key.n == 0);
+}
+
+static bool type_has_id(enum wire_type t)
+{
+	return t != WIRE_HELLO && t != WIRE_LIMIT && t != WIRE_TLS;
+}
+
 /* Everything about m that does not depend on its bytes. */
 static bool msg_valid(const struct wire_msg *m)
 {
-	bool has_id = m->type != WIRE_HELLO && m->type != WIRE_LIMIT;
-
-	if ((m->id != 0) != has_id)
+	if ((m->id != 0) != type_has_id(m->type))
 		return false;
 	switch (m->type) {
 	case WIRE_HELLO:
@@ -119,6 +135,13 @@ static bool msg_valid(const struct wire_msg *m)
 		return fail_valid(&m->fail);
 	case WIRE_NOTE:
 		return m->note.text[0] && text_plain(m->note.text);
+	case WIRE_POST:
+		return post_valid(&m->post);
+	case WIRE_TLS:
+		return tls_valid(&m->tls);
+	case WIRE_REPLY:
+		return m->reply.status >= 100 && m->reply.status < 1000 &&
+		       m->reply.n <= WIRE_BODY_MAX;
 	default:
 		return false;
 	}
@@ -199,7 +222,40 @@ static void out_get(struct out *o, const struct wire_get *g)
 	out_bytes(o, g->etag, etag_n);
 }
 
-/* All of m but the bytes of DATA. */
+static void out_post(struct out *o, const struct wire_post *p)
+{
+	out_u32(o, p->deadline_s);
+	out_u32(o, p->flags);
+	out_text(o, p->url, 0);
+}
+
+static void out_tls(struct out *o, const struct wire_tls *t)
+{
+	out_u16(o, t->ca.n);
+	out_u16(o, t->cert.n);
+	out_u16(o, t->key.n);
+	out_u16(o, 0);
+}
+
+/* The bytes behind what encode_head() writes. */
+enum { TAILS = 3 };
+static void tails(const struct wire_msg *m, struct wire_pem t[TAILS])
+{
+	memset(t, 0, TAILS * sizeof(*t));
+	if (m->type == WIRE_DATA) {
+		t[0] = (struct wire_pem){ m->data.p, m->data.n };
+	} else if (m->type == WIRE_POST) {
+		t[0] = (struct wire_pem){ m->post.p, m->post.n };
+	} else if (m->type == WIRE_REPLY) {
+		t[0] = (struct wire_pem){ m->reply.p, m->reply.n };
+	} else if (m->type == WIRE_TLS) {
+		t[0] = m->tls.ca;
+		t[1] = m->tls.cert;
+		t[2] = m->tls.key;
+	}
+}
+
+/* All of m but its tails. */
 static int encode_head(const struct wire_msg *m, struct out *o, struct err *e)
 {
 	if (!msg_valid(m))
@@ -244,6 +300,15 @@ static int encode_head(const struct wire_msg *m, struct out *o, struct err *e)
 	case WIRE_NOTE:
 		out_text(o, m->note.text, 0);
 		break;
+	case WIRE_POST:
+		out_post(o, &m->post);
+		break;
+	case WIRE_TLS:
+		out_tls(o, &m->tls);
+		break;
+	case WIRE_REPLY:
+		out_u32(o, m->reply.status);
+		break;
 	}
 	if (o->full)
 		return err_set(e, ERR_BUG, ENOBUFS, "no room for a wire message");
@@ -253,14 +318,16 @@ static int encode_head(const struct wire_msg *m, struct out *o, struct err *e)
 int wire_encode(const struct wire_msg *m, uint8_t *p, size_t cap, struct err *e)
 {
 	struct out o = { .cap = cap };
+	struct wire_pem t[TAILS];
 	int r;
 
 	o.p = p;
 	r = encode_head(m, &o, e);
 	if (r < 0)
 		return r;
-	if (m->type == WIRE_DATA)
-		out_bytes(&o, m->data.p, m->data.n);
+	tails(m, t);
+	for (size_t i = 0; i < TAILS; i++)
+		out_bytes(&o, t[i].p, t[i].n);
 	if (o.full)
 		return err_set(e, ERR_BUG, ENOBUFS, "no room for a wire message");
 	return (int)o.n;
@@ -363,6 +430,48 @@ static void in_head(struct in *in, struct wire_head *h)
 	(void)in_text(in, h->etag, WIRE_ETAG_MAX, 0);
 }
 
+/* Bytes that stay where they are. */
+static struct wire_pem in_bytes(struct in *in, size_t n)
+{
+	struct wire_pem b = { .n = n };
+
+	b.p = in_take(in, n);
+	return b;
+}
+
+static void in_post(struct in *in, struct wire_post *p)
+{
+	struct wire_pem body;
+
+	p->deadline_s = in_u32(in);
+	p->flags = in_u32(in);
+	(void)in_text(in, p->url, WIRE_URL_MAX, 0);
+	body = in_bytes(in, in->n);
+	p->p = body.p;
+	p->n = body.n;
+}
+
+static void in_tls(struct in *in, struct wire_tls *t)
+{
+	size_t ca = in_u16(in), cert = in_u16(in), key = in_u16(in);
+
+	if (in_u16(in) != 0)
+		in->bad = true;
+	t->ca = in_bytes(in, ca);
+	t->cert = in_bytes(in, cert);
+	t->key = in_bytes(in, key);
+}
+
+static void in_reply(struct in *in, struct wire_reply *y)
+{
+	struct wire_pem body;
+
+	y->status = in_u32(in);
+	body = in_bytes(in, in->n);
+	y->p = body.p;
+	y->n = body.n;
+}
+
 static void in_body(struct in *in, struct wire_msg *m)
 {
 	switch (m->type) {
@@ -400,6 +509,15 @@ static void in_body(struct in *in, struct wire_msg *m)
 	case WIRE_NOTE:
 		(void)in_text(in, m->note.text, WIRE_TEXT_MAX, 0);
 		break;
+	case WIRE_POST:
+		in_post(in, &m->post);
+		break;
+	case WIRE_TLS:
+		in_tls(in, &m->tls);
+		break;
+	case WIRE_REPLY:
+		in_reply(in, &m->reply);
+		break;
 	default:
 		in->bad = true;
 		break;
@@ -411,8 +529,8 @@ static bool type_from(enum wire_side from, unsigned type)
 	if (type == WIRE_HELLO)
 		return true;
 	if (from == WIRE_AGENT)
-		return type >= WIRE_GET && type <= WIRE_LIMIT;
-	return type >= WIRE_HEAD && type <= WIRE_NOTE;
+		return type >= WIRE_GET && type <= WIRE_TLS;
+	return type >= WIRE_HEAD && type <= WIRE_REPLY;
 }
 
 int wire_decode(enum wire_side from, const uint8_t *p, size_t n, struct wire_msg *ret,
@@ -447,19 +565,22 @@ int wire_send(int fd, const struct wire_msg *m, struct err *e)
 {
 	uint8_t head[WIRE_HEAD_MAX];
 	struct out o = { .p = head, .cap = sizeof(head) };
-	struct iovec iov[2] = { { .iov_base = head } };
+	struct iovec iov[1 + TAILS] = { { .iov_base = head } };
 	struct msghdr h = { .msg_iov = iov, .msg_iovlen = 1 };
+	struct wire_pem t[TAILS];
 	ssize_t n;
 	int r = encode_head(m, &o, e);
 
 	if (r < 0)
 		return r;
 	iov[0].iov_len = o.n;
-	if (m->type == WIRE_DATA) {
+	tails(m, t);
+	for (size_t i = 0; i < TAILS; i++) {
+		struct iovec *v = &iov[h.msg_iovlen++];
+
 		/* sendmsg() only reads, its type is older than const */
-		memcpy(&iov[1].iov_base, &m->data.p, sizeof(m->data.p));
-		iov[1].iov_len = m->data.n;
-		h.msg_iovlen = 2;
+		memcpy(&v->iov_base, &t[i].p, sizeof(t[i].p));
+		v->iov_len = t[i].n;
 	}
 	do
 		n = sendmsg(fd, &h, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -19,18 +19,23 @@
  *            etag
  *   CANCEL   -
  *   LIMIT    u64 most, least bytes per second (0: none); u32 least_s           id 0
+ *   POST     u32 deadline_s, flags (1: fleet-lock-protocol); u16 url_n, 0; url; 0..WIRE_BODY_MAX
+ *            bytes
+ *   TLS      u16 ca_n, cert_n, key_n, 0; ca; cert; key                         id 0
  *   HEAD     u64 total (WIRE_UNKNOWN), offset; u32 flags (1: ranged); u16 etag_n, 0; etag
  *   DATA     u64 offset; 1..WIRE_DATA_MAX bytes
  *   END      u64 bytes; u32 requests, retries
  *   FAIL     u32 kind, status; u16 text_n, flags (1: changed); text
  *   NOTE     u16 text_n, 0; text
+ *   REPLY    u32 status; 0..WIRE_BODY_MAX bytes
  *
- * The agent speaks HELLO, GET, CANCEL, LIMIT; proa-fetch HELLO, HEAD, DATA, END, FAIL, NOTE. Each
- * begins with HELLO. Every GET is answered by at most one HEAD, then DATA without gaps from
- * HEAD.offset on, then exactly one END or FAIL, also after CANCEL (which loses no race: a CANCEL
- * of an id that has ended is ignored). NOTE may stand anywhere.
+ * The agent speaks HELLO, GET, CANCEL, LIMIT, POST, TLS; proa-fetch HELLO, HEAD, DATA, END, FAIL,
+ * NOTE, REPLY. Each begins with HELLO. Every GET is answered by at most one HEAD, then DATA without
+ * gaps from HEAD.offset on, then exactly one END or FAIL, also after CANCEL (which loses no race: a
+ * CANCEL of an id that has ended is ignored). Every POST, one at a time, is answered by exactly one
+ * REPLY or FAIL; it is sent once and follows no redirect. NOTE may stand anywhere.
  */
-#define WIRE_VERSION     2u
+#define WIRE_VERSION     3u
 #define WIRE_URL_MAX     2048u
 #define WIRE_ETAG_MAX    256u
 #define WIRE_TEXT_MAX    400u
@@ -42,17 +47,22 @@
 #define WIRE_UNKNOWN     UINT64_MAX
 #define WIRE_SECONDS_MAX 31536000u /* a year */
 #define WIRE_TRIES_MAX   1000u
+#define WIRE_BODY_MAX    65536u /* of a POST, and of its REPLY */
+#define WIRE_PEM_MAX     20480u /* of each file of TLS */
 
 enum wire_type {
 	WIRE_HELLO = 1,
 	WIRE_GET = 2,
 	WIRE_CANCEL = 3,
 	WIRE_LIMIT = 4,
+	WIRE_POST = 5,
+	WIRE_TLS = 6,
 	WIRE_HEAD = 16,
 	WIRE_DATA = 17,
 	WIRE_END = 18,
 	WIRE_FAIL = 19,
 	WIRE_NOTE = 20,
+	WIRE_REPLY = 21,
 };
 
 /* Who wrote a message. */
@@ -80,6 +90,28 @@ struct wire_limit {
 	uint64_t most;    /* bytes per second, 0: no limit */
 	uint64_t least;   /* fewer than this for least_s is a failure; 0: any rate will do */
 	uint32_t least_s; /* 1..WIRE_SECONDS_MAX; 0: `least` stays what proa-fetch was told */
+};
+
+/* wire_post.flags: the header that FleetLock asks for. */
+#define WIRE_POST_FLEETLOCK 1u
+
+/* What a lock server is told, with Content-Type: application/json. */
+struct wire_post {
+	char url[WIRE_URL_MAX + 1]; /* http:// or https:// */
+	uint32_t flags;
+	uint32_t deadline_s; /* 1..WIRE_SECONDS_MAX */
+	const uint8_t *p;
+	size_t n;
+};
+
+/* PEM for the POSTs from now on; each may be empty. A key without a certificate is malformed. */
+struct wire_pem {
+	const uint8_t *p;
+	size_t n;
+};
+struct wire_tls {
+	struct wire_pem ca; /* who is trusted; empty: whom proa-fetch trusts */
+	struct wire_pem cert, key;
 };
 
 struct wire_head {
@@ -111,9 +143,16 @@ struct wire_note {
 	char text[WIRE_TEXT_MAX + 1];
 };
 
+/* A server's answer to a POST, whatever it says. */
+struct wire_reply {
+	uint32_t status; /* 100..999 */
+	const uint8_t *p;
+	size_t n;
+};
+
 struct wire_msg {
 	enum wire_type type;
-	uint32_t id; /* of the GET; 0 for HELLO and LIMIT */
+	uint32_t id; /* of the GET or POST; 0 for HELLO, LIMIT and TLS */
 	union {
 		uint32_t version; /* HELLO */
 		struct wire_limit limit;
@@ -123,6 +162,9 @@ struct wire_msg {
 		struct wire_end end;
 		struct wire_fail fail;
 		struct wire_note note;
+		struct wire_post post;
+		struct wire_tls tls;
+		struct wire_reply reply;
 	};
 };
 
@@ -134,8 +176,9 @@ int wire_encode(const struct wire_msg *m, uint8_t *p, size_t cap, struct err *e)
 	__attribute__((warn_unused_result));
 
 /*
- * Reads the frame p[0..n) that `from` wrote; data.p points into it. ERR_REFUSED -EBADMSG when it
- * is not exactly one message that this side may send, every field within its bounds. Pure.
+ * Reads the frame p[0..n) that `from` wrote; data.p and its like point into it. ERR_REFUSED
+ * -EBADMSG when it is not exactly one message that this side may send, every field within its
+ * bounds. Pure.
  */
 int wire_decode(enum wire_side from, const uint8_t *p, size_t n, struct wire_msg *ret,
 		struct err *e) __attribute__((warn_unused_result));
