@@ -584,8 +584,10 @@ class Attacks(unittest.TestCase):
 class Tpm:
     """swtpm with the PCRs of a machine's event log, extended by tpm2-tools."""
 
-    def __init__(self, log):
+    def __init__(self, log, ca=None):
         self.dir = tempfile.mkdtemp(dir=work)
+        if ca:
+            self.manufacture(pathlib.Path(ca))
         for _ in range(20):
             with socket.socket() as s:
                 s.bind(("127.0.0.1", 0))
@@ -605,6 +607,25 @@ class Tpm:
             args.append("%d:sha256=%s" % (pcr, e[34 + 2:66 + 2].hex()))
         for i in range(0, len(args), 8):
             sh("tpm2_pcrextend", *args[i:i + 8], env=dict(os.environ, TPM2TOOLS_TCTI=self.tcti))
+
+    def manufacture(self, ca):
+        """What a maker does: an EK certificate by a CA of its own, in the TPM's NV memory."""
+        ca.mkdir(exist_ok=True)
+        (ca / "ca.conf").write_text("statedir = %s\nsigningkey = %s/key.pem\nissuercert = %s/"
+                                    "issuer.pem\ncertserial = %s/serial\n" % (ca, ca, ca, ca))
+        (ca / "options").write_text("--platform-manufacturer x\n--platform-version 1\n"
+                                    "--platform-model y\n")
+        (ca / "setup.conf").write_text(
+            "create_certs_tool= /usr/bin/swtpm_localca\ncreate_certs_tool_config = %s/ca.conf\n"
+            "create_certs_tool_options = %s/options\nactive_pcr_banks = sha256\n" % (ca, ca))
+        sh("swtpm_setup", "--tpm2", "--tpmstate", self.dir, "--create-ek-cert", "--config",
+           ca / "setup.conf", "--overwrite")
+        self.cas = ca / "cas.pem"
+        self.cas.write_text("".join(f.read_text() for f in (
+            ca / "issuer.pem", ca / "swtpm-localca-rootca-cert.pem")))
+
+    def tool(self, *args, **kw):
+        return sh(*args, env=dict(os.environ, TPM2TOOLS_TCTI=self.tcti), **kw)
 
     def answers(self, port):
         end = time.monotonic() + 20
@@ -855,6 +876,166 @@ class Attested(unittest.TestCase):
             p = self.verify(dict(self.good, payload=base64.b64encode(st).decode()))
             if isinstance(p, Report):
                 self.assertIn("attest.signature", p.problems())
+
+
+class Enrolled(unittest.TestCase):
+    """From the TPM's maker to the quote: a nonce that only one TPM can read."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = pathlib.Path(tempfile.mkdtemp(dir=work))
+        cls.tpm, cls.other = Tpm(good.log, cls.dir / "ca"), Tpm(good.log, cls.dir / "ca2")
+        for t in (cls.tpm, cls.other):
+            t.keys = pathlib.Path(t.dir) / "keys"
+            t.keys.write_text(sh(BIN / "proa-audit", "keys", "--tpm", t.tcti).stdout)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.tpm.stop()
+        cls.other.stop()
+
+    def challenge(self, keys):
+        d = pathlib.Path(tempfile.mkdtemp(dir=self.dir))
+        out = sh(BIN / "proa-audit", "challenge", keys, "--secret", d / "secret").stdout
+        (d / "challenge").write_text(out)
+        self.assertEqual((d / "secret").stat().st_mode & 0o777, 0o600)
+        return d
+
+    def attest(self, tpm, d, want=0):
+        p = sh(BIN / "proa-audit", "report", "--root", good.root, "--disk", good.disk,
+               "--repository", base.repo, "--tpm", tpm.tcti, "--attest", "tpm", "--challenge",
+               d / "challenge", want=want)
+        (d / "envelope").write_text(p.stdout)
+        return p
+
+    def verify(self, d, tpm, *more):
+        p = sh(BIN / "proa-audit", "verify", d / "envelope", "--json", "--key", tpm.keys,
+               "--secret", d / "secret", "--repository", base.repo, "--trusted-root",
+               base.repo / "metadata/1.root.json", *more, want=None)
+        return Report(json.loads(p.stdout), p.returncode)
+
+    def test_good(self):
+        d = self.challenge(self.tpm.keys)
+        self.attest(self.tpm, d)
+        r = self.verify(d, self.tpm, "--ek-ca", self.tpm.cas)
+        self.assertEqual((r.status, r.problems()), (0, set()), r.doc)
+        for check, by in (("ek", "manufacturer"), ("nonce", "hardware"), ("usr", "hardware")):
+            evidence = r.checks["attest." + check]["evidence"]
+            self.assertEqual((r.verdict("attest." + check), evidence["proved_by"]), ("pass", by))
+        self.assertEqual(self.verify(d, self.tpm).verdict("attest.ek"), "warn")
+
+    def test_another_maker(self):
+        d = self.challenge(self.tpm.keys)
+        self.attest(self.tpm, d)
+        self.assertEqual(self.verify(d, self.tpm, "--ek-ca", self.other.cas).problems(),
+                         {"attest.ek"})
+
+    def test_another_tpm(self):
+        """A challenge for one TPM tells nothing to another, nor to one with another's key name."""
+        d = self.challenge(self.tpm.keys)
+        self.assertIn("made for another TPM", self.attest(self.other, d, want=1).stderr)
+        mixed = self.dir / "mixed"
+        mixed.write_text(self.other.keys.read_text().split("\n")[0] + "\n"
+                         + self.tpm.keys.read_text().split("\n", 1)[1])
+        for tpm in (self.tpm, self.other):
+            self.attest(tpm, self.challenge(mixed), want=1)
+
+    def test_replayed(self):
+        """The answer to an older challenge."""
+        d, e = self.challenge(self.tpm.keys), self.challenge(self.tpm.keys)
+        self.attest(self.tpm, d)
+        shutil.copy(d / "envelope", e / "envelope")
+        r = self.verify(e, self.tpm, "--ek-ca", self.tpm.cas)
+        self.assertEqual(r.problems(), {"attest.nonce", "attest.ek"})
+
+    def test_left_out(self):
+        """An envelope without the quote that was asked for."""
+        d = self.challenge(self.tpm.keys)
+        p = sh(BIN / "proa-audit", "report", "--root", good.root, "--disk", good.disk,
+               "--repository", base.repo, "--tpm", self.tpm.tcti, "--attest", "tpm")
+        (d / "envelope").write_text(p.stdout)
+        self.assertEqual(self.verify(d, self.tpm).problems(), {"attest.quote"})
+
+    def test_certificate(self):
+        """openssl agrees about the certificate and who issued it."""
+        for tpm, other in ((self.tpm, self.other), (self.other, self.tpm)):
+            sh("openssl", "verify", "-CAfile", tpm.cas, tpm.keys)
+            sh("openssl", "verify", "-CAfile", other.cas, tpm.keys, want=2)
+        nv = self.tpm.tool("tpm2_nvread", "0x1c00002", binary=True).stdout
+        der = sh("openssl", "x509", "-in", self.tpm.keys, "-outform", "der", binary=True).stdout
+        self.assertEqual(nv[:len(der)], der)
+
+    def test_tpm2_tools_ask(self):
+        """tpm2_makecredential makes the challenge, we answer: the nonce is in the quote."""
+        d, secret = self.challenge(self.tpm.keys), os.urandom(24)
+        name = re.search("key: ([0-9a-f]+)", self.tpm.keys.read_text()).group(1)
+        (d / "in").write_bytes(secret)
+        self.tpm.tool("tpm2_createek", "-Q", "-G", "rsa", "-c", d / "ek", "-f", "pem",
+                      "-u", d / "ek.pub")
+        self.tpm.tool("tpm2_flushcontext", "-t")
+        sh("tpm2_makecredential", "-Q", "-T", "none", "-u", d / "ek.pub", "-s", d / "in", "-n", name,
+           "-G", "rsa", "-o", d / "out")
+        data = (d / "out").read_bytes()[8:]
+        n = 2 + int.from_bytes(data[:2], "big")
+        (d / "challenge").write_text(json.dumps({
+            "proa_challenge": 1, "credential": base64.b64encode(data[:n]).decode(),
+            "seed": base64.b64encode(data[n:]).decode()}))
+        self.attest(self.tpm, d)
+        payload = base64.b64decode(json.loads((d / "envelope").read_text())["payload"])
+        quote = json.loads(payload)["predicate"]["attachments"]["quote"]
+        self.assertIn(secret, base64.b64decode(quote["message"]))
+
+    def test_tpm2_tools_answer(self):
+        """tpm2_activatecredential reads the nonce of our challenge, with keys made by tpm2-tools
+        after the documented template: they are the same keys."""
+        d, t = self.challenge(self.tpm.keys), self.tpm
+        c = json.loads((d / "challenge").read_text())
+        (d / "in").write_bytes(bytes.fromhex("badcc0de00000001") + base64.b64decode(c["credential"])
+                               + base64.b64decode(c["seed"]))
+        t.tool("tpm2_createprimary", "-Q", "-C", "e", "-G", "ecc256:ecdsa-sha256:null", "-c",
+               d / "ak", "-a", "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign")
+        t.tool("tpm2_flushcontext", "-t")
+        t.tool("tpm2_readpublic", "-Q", "-c", d / "ak", "-n", d / "name")
+        t.tool("tpm2_flushcontext", "-t")
+        self.assertIn((d / "name").read_bytes().hex(), t.keys.read_text())
+        t.tool("tpm2_createek", "-Q", "-G", "rsa", "-c", d / "ek")
+        t.tool("tpm2_flushcontext", "-t")
+        t.tool("tpm2_startauthsession", "--policy-session", "-S", d / "s")
+        t.tool("tpm2_policysecret", "-Q", "-S", d / "s", "-c", "e")
+        t.tool("tpm2_activatecredential", "-Q", "-c", d / "ak", "-C", d / "ek", "-i", d / "in",
+               "-o", d / "out", "-P", "session:%s" % (d / "s"))
+        t.tool("tpm2_flushcontext", d / "s")
+        t.tool("tpm2_flushcontext", "-t")
+        self.assertEqual((d / "out").read_bytes().hex(),
+                         json.loads((d / "secret").read_text())["nonce"])
+
+    def test_bad_input(self):
+        keys, rnd = self.tpm.keys.read_text(), random.Random(SEED)
+        f = self.dir / "bad"
+        for text in ("", keys.split("-----BEGIN CERT")[0], keys.replace("attestation key", "x"),
+                     keys[:-200], keys.replace("key: 000b", "key: xx")):
+            f.write_text(text)
+            p = sh(BIN / "proa-audit", "challenge", f, "--secret", self.dir / "never", want=1)
+            self.assertEqual(p.stderr.count("\n"), 1, p.stderr)
+            self.assertFalse((self.dir / "never").exists())
+        d = self.challenge(self.tpm.keys)
+        sh(BIN / "proa-audit", "challenge", self.tpm.keys, "--secret", d / "secret", want=1)
+        self.attest(self.tpm, d)
+        for name in ("challenge", "secret"):
+            whole = (d / name).read_bytes()
+            for _ in range(12):
+                data = bytearray(whole[:rnd.randrange(len(whole))] if rnd.random() < .5 else whole)
+                if len(data) == len(whole):
+                    data[rnd.randrange(len(data))] = rnd.randrange(256)
+                (d / name).write_bytes(bytes(data))
+                if name == "challenge":
+                    p = sh(BIN / "proa-audit", "report", "--root", good.root, "--tpm",
+                           self.tpm.tcti, "--attest", "tpm", "--challenge", d / name, want=None)
+                else:
+                    p = sh(BIN / "proa-audit", "verify", d / "envelope", "--secret", d / name,
+                           want=None)
+                self.assertIn(p.returncode, (0, 1), p.stderr)
+            (d / name).write_bytes(whole)
 
 
 class History(unittest.TestCase):

@@ -2,9 +2,7 @@
 #include "updater/audit/attest.h"
 
 #include <errno.h>
-#include <openssl/bio.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +13,6 @@
 #include "base/file.h"
 #include "base/hex.h"
 #include "updater/audit/dsse.h"
-#include "updater/audit/quote.h"
 #include "updater/audit/tpm.h"
 #include "updater/record/chain.h"
 
@@ -180,40 +177,4 @@ int attest_write(struct audit *a, const struct attest_options *o, struct buf *ou
 		return sign_with_tpm(o, &st, out, e);
 	r = dsse_key_load(o->key, &k, e);
 	return r < 0 ? r : dsse_sign(DSSE_IN_TOTO, st.p, st.n, k, out, e);
-}
-
-/* ---- enrolment ---- */
-
-static int put_pem(EVP_PKEY *k, struct buf *out, struct err *e)
-{
-	BIO *b = BIO_new(BIO_s_mem());
-	char *pem = NULL;
-	long n = b && PEM_write_bio_PUBKEY(b, k) == 1 ? BIO_get_mem_data(b, &pem) : 0;
-	int r = n > 0 ? buf_add(out, pem, (size_t)n, e)
-		      : err_set(e, ERR_HOST, EIO, "OpenSSL cannot write the key");
-
-	(void)BIO_free(b);
-	return r;
-}
-
-int attest_keys(const char *tcti, struct buf *out, struct err *e)
-{
-	static const uint8_t nothing[32] = { 0 };
-	AUTO_QUOTE_KEY ak = { .pkey = NULL }, sign = { .pkey = NULL };
-	char name[2 * sizeof(ak.name) + 1];
-	struct tpm_blob key = { .n = 0 }, sig = { .n = 0 };
-	struct tpm_quote q = { .message = { .n = 0 } };
-	int r = tpm_quote(tcti, nothing, sizeof(nothing), ATTEST_PCRS, &q, e);
-
-	if (r >= 0)
-		r = quote_key_read(q.key.p, q.key.n, &ak, e);
-	if (r >= 0)
-		r = tpm_sign(tcti, nothing, &key, &sig, e);
-	if (r >= 0)
-		r = quote_key_read(key.p, key.n, &sign, e);
-	if (r < 0)
-		return r;
-	hex_format(ak.name, ak.name_n, name);
-	r = buf_addf(out, e, "attestation key: %s\n", name);
-	return r < 0 ? r : put_pem(sign.pkey, out, e);
 }

@@ -32,20 +32,16 @@ struct attest_options {
 int attest_write(struct audit *a, const struct attest_options *o, struct buf *out, struct err *e)
 	__attribute__((warn_unused_result));
 
-/*
- * What to note when a machine is enrolled: the name of its TPM's attestation key and the public
- * part of its signing key in PEM, appended as text.
- */
-int attest_keys(const char *tcti, struct buf *out, struct err *e)
-	__attribute__((warn_unused_result));
-
 /* What the auditor knows beforehand. */
 struct verify_options {
 	struct sys *sys;
 	const struct tuf_key *key; /* who must have signed the envelope */
 	const uint8_t *nonce;      /* NULL: none was asked for */
 	size_t nonce_n;
-	const char *ak;         /* hex name of the attestation key; NULL: not known */
+	const char *ak;       /* hex name of the attestation key; NULL: not known */
+	const struct buf *ek; /* EK certificate (DER) that the nonce was a secret for, or NULL */
+	const void *ek_ca;    /* PEM: the CAs of TPM makers; NULL: not at hand */
+	size_t ek_ca_n;
 	const char *repository; /* directory; NULL: not at hand */
 	const char *root;       /* file: the publisher's first root */
 	const char *channel;
@@ -55,8 +51,8 @@ struct verify_options {
 
 /*
  * Checks an envelope and adds to rep a check for each claim, "attest.*", whose evidence member
- * proved_by says whose word it is: "hardware", "publisher", "signer" or "node". ERR_INPUT only
- * when p[0..n) is no envelope with a report at all.
+ * proved_by says whose word it is: "hardware", "manufacturer", "publisher", "signer" or "node".
+ * ERR_INPUT only when p[0..n) is no envelope with a report at all.
  */
 int attest_verify(const void *p, size_t n, const struct verify_options *o, struct report *rep,
 		  struct err *e) __attribute__((warn_unused_result));

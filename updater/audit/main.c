@@ -17,15 +17,19 @@
 #include "updater/audit/attest.h"
 #include "updater/audit/audit.h"
 #include "updater/audit/dsse.h"
+#include "updater/audit/enrol.h"
 
 /* Exit statuses, proa-audit(1). */
 enum { GOOD = 0, BAD = 1, USAGE = 2, NOTHING = 3 };
+
+enum { SMALL_MAX = 64 << 10, CA_MAX = 1 << 20 };
 
 struct options {
 	struct evidence_options ev;
 	bool json, all, deep, next, pcr;
 	const char *phases, *repository;
-	const char *attest, *tcti, *key, *ak, *root_file, *channel, *uki;
+	const char *attest, *tcti, *key, *ak, *root_file, *channel, *uki, *challenge, *secret,
+		*ek_ca;
 	bool has_nonce;
 	uint8_t nonce[ATTEST_NONCE_MAX];
 	size_t nonce_n;
@@ -38,6 +42,7 @@ static void usage(FILE *to)
 		"Usage: proa-audit report [OPTION...]\n"
 		"       proa-audit verify ENVELOPE [OPTION...]\n"
 		"       proa-audit diff REPORT REPORT\n"
+		"       proa-audit challenge KEYS --secret FILE\n"
 		"       proa-audit keys | anchor [--tpm TCTI]\n"
 		"Shows which software booted, who signed it and that it has not changed since.\n"
 		"It only reads, but for anchor.\n"
@@ -56,16 +61,22 @@ static void usage(FILE *to)
 		"    --attest KEY     print a signed in-toto statement: a PEM file, a store URI, "
 		"or tpm\n"
 		"    --nonce HEX      with --attest: a TPM quote that answers this nonce\n"
+		"    --challenge FILE the same, with the nonce of a challenge\n"
 		"    --tpm TCTI       which TPM (device:/dev/tpmrm0)\n"
 		"  verify FILE        check such a statement elsewhere; says who proves what\n"
 		"    --key FILE       public key (PEM) that must have signed it\n"
 		"    --ak NAME        attestation key of that machine, as `keys` printed it\n"
 		"    --nonce HEX      the nonce that was asked\n"
+		"    --secret FILE    instead of both: of the challenge that was answered\n"
+		"    --ek-ca FILE     CAs (PEM) that may have certified that TPM\n"
 		"    --repository DIR, --trusted-root FILE, --channel NAME\n"
 		"                     the publisher's repository and first root (channel stable)\n"
 		"    --uki FILE       the release's UKI\n"
 		"  anchor             extend an NV index of the TPM by what is new in the history\n"
 		"  keys               the TPM's keys, to note when a machine is enrolled\n"
+		"  challenge KEYS     from the output of `keys`: a nonce that only that TPM can "
+		"read;\n"
+		"                     --secret FILE is made, for verify\n"
 		"  diff A B           what changed between two reports\n"
 		"\n"
 		"  --help, --version\n"
@@ -150,17 +161,34 @@ static int show_pcr(const struct audit *a)
 	return buf_addf(&b, &e, "%s\n", v) < 0 ? fail(&e) : print(&b, GOOD);
 }
 
+static int answer_challenge(const struct options *o, struct attest_options *opt,
+			    uint8_t nonce[ATTEST_NONCE_MAX], struct err *e)
+{
+	AUTO_FREE char *text = NULL;
+	size_t n = 0;
+	int r = file_read(sys_linux(), AT_FDCWD, o->challenge, SMALL_MAX, &text, &n, e);
+
+	if (r < 0)
+		return err_wrap(e, r, "%s", o->challenge);
+	opt->quote = true;
+	opt->nonce = nonce;
+	return enrol_answer(o->tcti, text, n, nonce, &opt->nonce_n, e);
+}
+
 static int show_attested(struct audit *a, const struct options *o)
 {
-	const struct attest_options opt = { .key = o->attest,
-					    .tcti = o->tcti,
-					    .quote = o->has_nonce,
-					    .nonce = o->nonce,
-					    .nonce_n = o->nonce_n };
+	struct attest_options opt = { .key = o->attest,
+				      .tcti = o->tcti,
+				      .quote = o->has_nonce,
+				      .nonce = o->nonce,
+				      .nonce_n = o->nonce_n };
+	uint8_t nonce[ATTEST_NONCE_MAX];
 	AUTO_BUF b = { .max = REPORT_BYTES_MAX * 2 };
 	struct err e = ERR_INIT;
-	int r = attest_write(a, &opt, &b, &e);
+	int r = o->challenge ? answer_challenge(o, &opt, nonce, &e) : 0;
 
+	if (r >= 0)
+		r = attest_write(a, &opt, &b, &e);
 	if (r >= 0)
 		r = buf_add(&b, "\n", 1, &e);
 	return r < 0 ? fail(&e) : print(&b, GOOD);
@@ -194,6 +222,8 @@ static int verb_report(const struct options *o, char **args)
 	int r = evidence_open(sys_linux(), &o->ev, &ev, &e);
 
 	(void)args;
+	if (o->challenge && (o->has_nonce || !o->attest))
+		return misuse("--challenge goes with --attest and without --nonce");
 	if (r >= 0)
 		r = report_new(&rep, &e);
 	if (r < 0)
@@ -217,6 +247,31 @@ static int load_key(const char *path, struct tuf_key *ret, struct err *e)
 	int r = file_read(sys_linux(), AT_FDCWD, path, 64 << 10, &pem, &n, e);
 
 	return r < 0 ? err_wrap(e, r, "%s", path) : dsse_key_read(pem, n, path, ret, e);
+}
+
+/* What else the auditor brings: the secret of a challenge, CAs. */
+static int load_known(const struct options *o, struct enrol_secret *s, char **ca,
+		      struct verify_options *vo, struct err *e)
+{
+	AUTO_FREE char *text = NULL;
+	size_t n = 0;
+	int r = 0;
+
+	if (o->secret) {
+		r = file_read(sys_linux(), AT_FDCWD, o->secret, SMALL_MAX, &text, &n, e);
+		if (r >= 0)
+			r = enrol_secret_read(text, n, s, e);
+		if (r < 0)
+			return err_wrap(e, r, "%s", o->secret);
+		vo->nonce = s->nonce;
+		vo->nonce_n = s->nonce_n;
+		vo->ak = s->ak;
+		vo->ek = &s->cert;
+	}
+	if (o->ek_ca)
+		r = file_read(sys_linux(), AT_FDCWD, o->ek_ca, CA_MAX, ca, &vo->ek_ca_n, e);
+	vo->ek_ca = *ca;
+	return r < 0 ? err_wrap(e, r, "%s", o->ek_ca) : 0;
 }
 
 static int show_verdict(const struct report *rep, const struct options *o)
@@ -244,17 +299,24 @@ static int verb_verify(const struct options *o, char **args)
 				     .uki = o->uki,
 				     .now = o->now ? o->now : (int64_t)time(NULL) };
 	AUTO_TUF_KEY key = { .pkey = NULL };
+	AUTO_ENROL_SECRET secret = { .nonce_n = 0 };
 	AUTO_REPORT rep = { .doc = NULL };
-	AUTO_FREE char *text = NULL;
+	AUTO_FREE char *text = NULL, *ca = NULL;
 	struct err e = ERR_INIT;
 	size_t n = 0;
 	int r;
 
+	if (o->secret && (o->ak || o->has_nonce))
+		return misuse("--secret takes the place of --ak and --nonce");
+	if (o->ek_ca && !o->secret)
+		return misuse("--ek-ca needs the --secret of a challenge");
 	if ((o->repository == NULL) != (o->root_file == NULL))
 		return misuse("--repository and --trusted-root go together");
 	r = file_read(sys_linux(), AT_FDCWD, args[0], DSSE_BYTES_MAX, &text, &n, &e);
 	if (r >= 0 && o->key)
 		r = load_key(o->key, &key, &e);
+	if (r >= 0)
+		r = load_known(o, &secret, &ca, &vo, &e);
 	if (r >= 0)
 		r = report_new(&rep, &e);
 	if (r < 0)
@@ -270,7 +332,43 @@ static int verb_keys(const struct options *o, char **args)
 	struct err e = ERR_INIT;
 
 	(void)args;
-	return attest_keys(o->tcti, &b, &e) < 0 ? fail(&e) : print(&b, GOOD);
+	return enrol_keys(o->tcti, &b, &e) < 0 ? fail(&e) : print(&b, GOOD);
+}
+
+/* A new file that nobody else can read; what is there already is somebody's secret. */
+static int save_secret(const char *path, const struct buf *b, struct err *e)
+{
+	struct sys *sys = sys_linux();
+	AUTO_SYS_FD fd = { sys, -1 };
+	int r;
+
+	fd.fd = sys->ops->open(sys, AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	if (fd.fd < 0)
+		return err_set(e, ERR_INPUT, -fd.fd, "%s: %s", path, strerror(-fd.fd));
+	r = sys_write_full(sys, fd.fd, b->p, b->n, 0);
+	if (r >= 0)
+		r = sys->ops->sync(sys, fd.fd);
+	return r < 0 ? err_set(e, ERR_HOST, -r, "%s: %s", path, strerror(-r)) : 0;
+}
+
+static int verb_challenge(const struct options *o, char **args)
+{
+	AUTO_BUF challenge = BUF_INIT;
+	AUTO_BUF secret = BUF_INIT;
+	AUTO_FREE char *text = NULL;
+	struct err e = ERR_INIT;
+	size_t n = 0;
+	int r;
+
+	if (!o->secret)
+		return misuse("--secret FILE says where to keep what `verify` needs");
+	r = file_read(sys_linux(), AT_FDCWD, args[0], SMALL_MAX, &text, &n, &e);
+	if (r >= 0)
+		r = enrol_challenge(text, n, &challenge, &secret, &e);
+	if (r < 0)
+		return err_wrap(&e, r, "%s", args[0]) < 0 ? fail(&e) : BAD;
+	r = save_secret(o->secret, &secret, &e);
+	return r < 0 ? fail(&e) : print(&challenge, GOOD);
 }
 
 static int verb_anchor(const struct options *o, char **args)
@@ -322,11 +420,9 @@ static const struct verb {
 	const char *name;
 	int (*run)(const struct options *o, char **args);
 	int args;
-} verbs[] = { { "report", verb_report, 0 },
-	      { "verify", verb_verify, 1 },
-	      { "diff", verb_diff, 2 },
-	      { "keys", verb_keys, 0 },
-	      { "anchor", verb_anchor, 0 } };
+} verbs[] = { { "report", verb_report, 0 },       { "verify", verb_verify, 1 },
+	      { "diff", verb_diff, 2 },           { "keys", verb_keys, 0 },
+	      { "challenge", verb_challenge, 1 }, { "anchor", verb_anchor, 0 } };
 
 /* ---- the command line ---- */
 
@@ -336,8 +432,9 @@ enum { OPT_ROOT = 256, OPT_TIME = 300, OPT_PCR, OPT_NONCE };
 static const char **text_option(int opt, struct options *o)
 {
 	const char **const to[] = {
-		&o->ev.root, &o->ev.esp, &o->ev.disk, &o->ev.state,  &o->repository, &o->attest,
-		&o->tcti,    &o->key,    &o->ak,      &o->root_file, &o->channel,    &o->uki,
+		&o->ev.root, &o->ev.esp, &o->ev.disk,   &o->ev.state, &o->repository,
+		&o->attest,  &o->tcti,   &o->key,       &o->ak,       &o->root_file,
+		&o->channel, &o->uki,    &o->challenge, &o->secret,   &o->ek_ca,
 	};
 	size_t i = (size_t)opt - OPT_ROOT;
 
@@ -411,6 +508,9 @@ static const struct option longs[] = {
 	{ "trusted-root", required_argument, NULL, OPT_ROOT + 9 },
 	{ "channel", required_argument, NULL, OPT_ROOT + 10 },
 	{ "uki", required_argument, NULL, OPT_ROOT + 11 },
+	{ "challenge", required_argument, NULL, OPT_ROOT + 12 },
+	{ "secret", required_argument, NULL, OPT_ROOT + 13 },
+	{ "ek-ca", required_argument, NULL, OPT_ROOT + 14 },
 	{ "nonce", required_argument, NULL, OPT_NONCE },
 	{ "time", required_argument, NULL, OPT_TIME },
 	{ "pcr", optional_argument, NULL, OPT_PCR },
@@ -435,13 +535,13 @@ int main(int argc, char **argv)
 			return r;
 	}
 	if (optind == argc)
-		return misuse("say what to do: report, verify, diff, keys or anchor");
+		return misuse("say what to do: report, verify, diff, keys, challenge or anchor");
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		if (strcmp(argv[optind], verbs[i].name) != 0)
 			continue;
 		if (argc - optind - 1 != verbs[i].args)
 			return misuse(verbs[i].args == 2   ? "two reports are needed"
-				      : verbs[i].args == 1 ? "one envelope is needed"
+				      : verbs[i].args == 1 ? "one file is needed"
 							   : "no argument is taken there");
 		return verbs[i].run(&o, argv + optind + 1);
 	}

@@ -25,18 +25,26 @@ struct tpm {
 	__typeof__(Esys_NV_DefineSpace) *nv_define;
 	__typeof__(Esys_NV_Extend) *nv_extend;
 	__typeof__(Esys_NV_Read) *nv_read;
+	__typeof__(Esys_NV_ReadPublic) *nv_public;
+	__typeof__(Esys_StartAuthSession) *session;
+	__typeof__(Esys_PolicySecret) *policy;
+	__typeof__(Esys_ActivateCredential) *activate;
 	__typeof__(Esys_Free) *free;
 	__typeof__(Tss2_MU_TPMT_PUBLIC_Marshal) *put_public;
 	__typeof__(Tss2_MU_TPMT_SIGNATURE_Marshal) *put_signature;
 	TSS2_TCTI_CONTEXT *tcti;
 	ESYS_CONTEXT *ctx;
-	ESYS_TR key;
+	ESYS_TR key, ek, auth;
 };
 
 static void tpm_done(struct tpm *t)
 {
 	if (t->ctx && t->key != ESYS_TR_NONE)
 		(void)t->flush(t->ctx, t->key);
+	if (t->ctx && t->ek != ESYS_TR_NONE)
+		(void)t->flush(t->ctx, t->ek);
+	if (t->ctx && t->auth != ESYS_TR_NONE)
+		(void)t->flush(t->ctx, t->auth);
 	if (t->ctx)
 		t->fini(&t->ctx);
 	if (t->tcti)
@@ -72,6 +80,10 @@ static bool find_all(struct tpm *t)
 		{ t->esys, "Esys_NV_DefineSpace", &t->nv_define },
 		{ t->esys, "Esys_NV_Extend", &t->nv_extend },
 		{ t->esys, "Esys_NV_Read", &t->nv_read },
+		{ t->esys, "Esys_NV_ReadPublic", &t->nv_public },
+		{ t->esys, "Esys_StartAuthSession", &t->session },
+		{ t->esys, "Esys_PolicySecret", &t->policy },
+		{ t->esys, "Esys_ActivateCredential", &t->activate },
 		{ t->esys, "Esys_Free", &t->free },
 		{ t->mu, "Tss2_MU_TPMT_PUBLIC_Marshal", &t->put_public },
 		{ t->mu, "Tss2_MU_TPMT_SIGNATURE_Marshal", &t->put_signature },
@@ -105,7 +117,7 @@ static int tpm_open(const char *tcti, struct tpm *t, struct err *e)
 	TSS2_RC rc;
 	int r = load(t, e);
 
-	t->key = ESYS_TR_NONE;
+	t->key = t->ek = t->auth = ESYS_TR_NONE;
 	if (r < 0)
 		return r;
 	rc = t->open(tcti ? tcti : TPM_TCTI_DEFAULT, &t->tcti);
@@ -227,6 +239,156 @@ int tpm_sign(const char *tcti, const uint8_t digest[32], struct tpm_blob *ret_ke
 		    &ticket, &sig);
 	return rc == TSS2_RC_SUCCESS ? put_signature(&t, sig, ret_signature, e)
 				     : said(rc, "sign", e);
+}
+
+/* ---- the endorsement key ---- */
+
+#define EK_CERT_INDEX 0x01c00002u
+enum { NV_STEP = 512 };
+
+/* The index of a maker is readable with its own, empty, authorization. */
+static int read_index(struct tpm *t, ESYS_TR nv, size_t size, struct buf *out, struct err *e)
+{
+	for (size_t at = 0; at < size;) {
+		UINT16 n = (UINT16)(size - at < NV_STEP ? size - at : NV_STEP);
+		TPM2B_MAX_NV_BUFFER *data = NULL;
+		TSS2_RC rc = t->nv_read(t->ctx, nv, nv, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+					ESYS_TR_NONE, n, (UINT16)at, &data);
+		int r;
+
+		if (rc != TSS2_RC_SUCCESS)
+			return said(rc, "read its EK certificate", e);
+		r = data->size == n ? buf_add(out, data->buffer, n, e)
+				    : said(0, "read its whole EK certificate", e);
+		t->free(data);
+		if (r < 0)
+			return r;
+		at += n;
+	}
+	return 0;
+}
+
+int tpm_ek_certificate(const char *tcti, struct buf *out, struct err *e)
+{
+	AUTO_TPM t = { .ctx = NULL };
+	TPM2B_NV_PUBLIC *public = NULL;
+	TPM2B_NAME *name = NULL;
+	ESYS_TR nv = ESYS_TR_NONE;
+	size_t size;
+	TSS2_RC rc;
+	int r = tpm_open(tcti, &t, e);
+
+	if (r < 0)
+		return r;
+	rc = t.at(t.ctx, EK_CERT_INDEX, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &nv);
+	if (rc == TSS2_RC_SUCCESS)
+		rc = t.nv_public(t.ctx, nv, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &public,
+				 &name);
+	if (rc != TSS2_RC_SUCCESS)
+		return err_set(e, ERR_HOST, ENOENT, "the TPM holds none for RSA 2048");
+	size = public->nvPublic.dataSize;
+	t.free(public);
+	t.free(name);
+	return read_index(&t, nv, size, out, e);
+}
+
+/* Template L-1: what the maker's certificate is for. */
+static int make_ek(struct tpm *t, struct err *e)
+{
+	static const uint8_t policy[32] = {
+		0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc,
+		0x8d, 0x46, 0xa5, 0xd7, 0x24, 0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52,
+		0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa,
+	};
+	const TPM2B_SENSITIVE_CREATE sensitive = { .size = 0 };
+	const TPM2B_DATA outside = { .size = 0 };
+	const TPML_PCR_SELECTION none = { .count = 0 };
+	TPM2B_PUBLIC template = {
+		.publicArea = {
+			.type = TPM2_ALG_RSA,
+			.nameAlg = TPM2_ALG_SHA256,
+			.objectAttributes = TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT |
+					    TPMA_OBJECT_SENSITIVEDATAORIGIN |
+					    TPMA_OBJECT_ADMINWITHPOLICY | TPMA_OBJECT_RESTRICTED |
+					    TPMA_OBJECT_DECRYPT,
+			.authPolicy.size = sizeof(policy),
+			.parameters.rsaDetail = {
+				.symmetric = { .algorithm = TPM2_ALG_AES,
+					       .keyBits.aes = 128,
+					       .mode.aes = TPM2_ALG_CFB },
+				.keyBits = 2048,
+			},
+			.unique.rsa.size = 256,
+		},
+	};
+	TSS2_RC rc;
+
+	template.publicArea.parameters.rsaDetail.scheme.scheme = TPM2_ALG_NULL;
+	memcpy(template.publicArea.authPolicy.buffer, policy, sizeof(policy));
+	rc = t->create(t->ctx, ESYS_TR_RH_ENDORSEMENT, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
+		       &sensitive, &template, &outside, &none, &t->ek, NULL, NULL, NULL, NULL);
+	return rc == TSS2_RC_SUCCESS ? 0 : said(rc, "make its endorsement key", e);
+}
+
+/* The EK's policy: whoever may use the endorsement hierarchy may use it. */
+static int allow_ek(struct tpm *t, struct err *e)
+{
+	const TPMT_SYM_DEF sym = { .algorithm = TPM2_ALG_NULL };
+	const TPM2B_NONCE nonce = { .size = 0 };
+	const TPM2B_DIGEST cp = { .size = 0 };
+	TSS2_RC rc =
+		t->session(t->ctx, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
+			   ESYS_TR_NONE, NULL, TPM2_SE_POLICY, &sym, TPM2_ALG_SHA256, &t->auth);
+
+	if (rc == TSS2_RC_SUCCESS)
+		rc = t->policy(t->ctx, ESYS_TR_RH_ENDORSEMENT, t->auth, ESYS_TR_PASSWORD,
+			       ESYS_TR_NONE, ESYS_TR_NONE, &nonce, &cp, &nonce, 0, NULL, NULL);
+	return rc == TSS2_RC_SUCCESS ? 0 : said(rc, "allow its endorsement key", e);
+}
+
+/* Two bytes of size and as many bytes; to max. */
+static bool sized(const struct buf *b, uint8_t *to, size_t max, UINT16 *ret_n)
+{
+	size_t n = b->n >= 2 ? (size_t)(uint8_t)b->p[0] << 8 | (uint8_t)b->p[1] : max + 1;
+
+	if (n > max || b->n != n + 2)
+		return false;
+	memcpy(to, b->p + 2, n);
+	*ret_n = (UINT16)n;
+	return true;
+}
+
+int tpm_activate(const char *tcti, const struct buf *credential, const struct buf *seed,
+		 struct tpm_blob *ret, struct err *e)
+{
+	TPM2B_ID_OBJECT object = { .size = 0 };
+	TPM2B_ENCRYPTED_SECRET sealed = { .size = 0 };
+	AUTO_TPM t = { .ctx = NULL };
+	TPM2B_DIGEST *secret = NULL;
+	struct tpm_blob key;
+	TSS2_RC rc;
+	int r;
+
+	if (!sized(credential, object.credential, sizeof(object.credential), &object.size) ||
+	    !sized(seed, sealed.secret, sizeof(sealed.secret), &sealed.size))
+		return err_set(e, ERR_INPUT, EBADMSG, "what should be a credential is none");
+	r = tpm_open(tcti, &t, e);
+	if (r >= 0)
+		r = make_key(&t, true, &key, e);
+	if (r >= 0)
+		r = make_ek(&t, e);
+	if (r >= 0)
+		r = allow_ek(&t, e);
+	if (r < 0)
+		return r;
+	rc = t.activate(t.ctx, t.key, t.ek, ESYS_TR_PASSWORD, t.auth, ESYS_TR_NONE, &object,
+			&sealed, &secret);
+	if (rc != TSS2_RC_SUCCESS)
+		return said(rc, "answer the challenge: it was made for another TPM or key", e);
+	ret->n = secret->size;
+	memcpy(ret->p, secret->buffer, secret->size);
+	t.free(secret);
+	return 0;
 }
 
 /* ---- the anchor ---- */

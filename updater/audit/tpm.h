@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 
 /*
@@ -42,6 +43,21 @@ int tpm_quote(const char *tcti, const uint8_t *nonce, size_t n, uint32_t pcrs,
 /* The signing key's TPMT_PUBLIC, and its TPMT_SIGNATURE over a SHA-256 digest. */
 int tpm_sign(const char *tcti, const uint8_t digest[32], struct tpm_blob *ret_key,
 	     struct tpm_blob *ret_signature, struct err *e) __attribute__((warn_unused_result));
+
+/*
+ * What lies in NV index 0x01c00002: the EK certificate for template L-1 (RSA 2048) of the TCG EK
+ * Credential Profile, as it lies there, perhaps with bytes behind it. ERR_HOST without one.
+ */
+int tpm_ek_certificate(const char *tcti, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
+
+/*
+ * TPM2_ActivateCredential with the attestation key and the EK of template L-1: the secret that was
+ * sealed for the two of them, from TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET. ERR_HOST -EIO when
+ * it was sealed for others.
+ */
+int tpm_activate(const char *tcti, const struct buf *credential, const struct buf *seed,
+		 struct tpm_blob *ret, struct err *e) __attribute__((warn_unused_result));
 
 /*
  * The anchor of the history: an NV index that can only be extended, of 32 bytes, named SHA-256. It

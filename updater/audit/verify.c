@@ -15,6 +15,7 @@
 #include "bootctl/pe.h"
 #include "bootctl/uki.h"
 #include "updater/audit/attest.h"
+#include "updater/audit/credential.h"
 #include "updater/audit/dsse.h"
 #include "updater/audit/predict.h"
 #include "updater/audit/quote.h"
@@ -242,6 +243,39 @@ static int check_nonce(struct verify *v, const struct quote *q, struct err *e)
 				  : "The quote answers another nonce: it is an old one, replayed.");
 }
 
+/*
+ * Which TPM it is. The nonce was sealed for the EK of that certificate together with the expected
+ * attestation key, so a quote that answers it comes from the TPM that holds both.
+ */
+static int check_ek(struct verify *v, struct err *e)
+{
+	const struct verify_options *o = v->o;
+	struct err why = ERR_INIT;
+	char issuer[256];
+	int r;
+
+	if (!o->ek)
+		return report_add(v->rep, "attest.ek", REPORT_ABSENT, NULL, e,
+				  "Whose TPM it is was not asked (proa-audit challenge): it is the "
+				  "one whose key was noted at the enrolment.");
+	if (!v->quoted)
+		return report_add(v->rep, "attest.ek", REPORT_FAIL, by("nobody"), e,
+				  "The challenge was not answered by the TPM that it was for.");
+	if (!o->ek_ca)
+		return report_add(
+			v->rep, "attest.ek", REPORT_WARN, by("hardware"), e,
+			"The TPM with the EK certificate that was noted answered; no CA was "
+			"given (--ek-ca) to say who made it.");
+	r = ek_cert_check(o->ek->p, o->ek->n, o->ek_ca, o->ek_ca_n, o->now, issuer, &why);
+	if (r < 0 && why.kind != ERR_REFUSED)
+		return report_unreadable(v->rep, "attest.ek", &why, e);
+	if (r < 0)
+		return report_add(v->rep, "attest.ek", REPORT_FAIL, by("nobody"), e, "%s.",
+				  why.text);
+	return report_add(v->rep, "attest.ek", REPORT_PASS, by("manufacturer"), e,
+			  "The quote comes from the TPM that %s certified.", issuer);
+}
+
 static int check_quote(struct verify *v, struct err *e)
 {
 	__attribute__((cleanup(parts_done))) struct quote_parts p = { .ak = { .pkey = NULL } };
@@ -249,6 +283,9 @@ static int check_quote(struct verify *v, struct err *e)
 	struct err why = ERR_INIT;
 	int r;
 
+	if (!o && (v->o->nonce || v->o->ak)) /* what was asked for and left out is not left open */
+		return report_add(v->rep, "attest.quote", REPORT_FAIL, by("nobody"), e,
+				  "There is no TPM quote, though one was asked for.");
 	if (!o)
 		return report_add(
 			v->rep, "attest.quote", REPORT_WARN, by("node"), e,
@@ -262,6 +299,8 @@ static int check_quote(struct verify *v, struct err *e)
 	r = check_ak(v, &p, e);
 	if (r >= 0)
 		r = check_nonce(v, &p.q, e);
+	if (r >= 0)
+		r = check_ek(v, e);
 	if (r < 0)
 		return r;
 	if (quote_check(&p.q, &v->pcrs, &why) < 0) {
@@ -285,8 +324,12 @@ static int check_log(struct verify *v, struct err *e)
 	int r;
 
 	if (!attachment(v, "eventlog"))
-		return report_add(v->rep, "attest.log", REPORT_WARN, by("node"), e,
-				  "There is no event log.");
+		return report_add(v->rep, "attest.log", v->quoted ? REPORT_FAIL : REPORT_WARN,
+				  by(v->quoted ? "nobody" : "node"), e,
+				  v->quoted
+					  ? "There is no event log: the quote says nothing of what "
+					    "was started."
+					  : "There is no event log.");
 	r = get_blob(json_object_get(v->in.doc, "attachments"), "eventlog", &v->log_bytes, &why);
 	if (r >= 0)
 		r = eventlog_read((const uint8_t *)v->log_bytes.p, v->log_bytes.n, &v->log, &why);
