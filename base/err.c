@@ -51,3 +51,13 @@ int err_wrap(struct err *e, int r, const char *fmt, ...)
 	(void)snprintf(e->text + n, sizeof(e->text) - n, ": %s", inner);
 	return r;
 }
+
+const char *err_kind_name(enum err_kind kind)
+{
+	static const char *const names[] = {
+		[ERR_NONE] = "none",   [ERR_RETRY] = "retry", [ERR_REFUSED] = "refused",
+		[ERR_INPUT] = "input", [ERR_HOST] = "host",   [ERR_BUG] = "bug",
+	};
+
+	return names[kind];
+}

@@ -33,6 +33,9 @@ int err_set(struct err *e, enum err_kind kind, int os, const char *fmt, ...)
 int err_wrap(struct err *e, int r, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4), warn_unused_result));
 
+/* "retry", "refused", "input", "host", "bug"; "none". Stable: journal fields, JSON, metrics. */
+const char *err_kind_name(enum err_kind kind);
+
 /*
  * Compilers and analysers learn here what the functions promise: a failure is negative, so what is
  * read after `if (r < 0) return r;` was set.

@@ -89,22 +89,12 @@ void log_event(int priority, const char *msg_id, const char *const *fields, cons
 	(void)fprintf(stderr, "%s: %s\n", program_invocation_short_name, line);
 }
 
-static const char *kind_name(enum err_kind k)
-{
-	static const char *const names[] = {
-		[ERR_NONE] = "none",   [ERR_RETRY] = "retry", [ERR_REFUSED] = "refused",
-		[ERR_INPUT] = "input", [ERR_HOST] = "host",   [ERR_BUG] = "bug",
-	};
-
-	return names[k];
-}
-
 void log_err(const struct err *e, const char *what)
 {
 	char kind[32], os[32];
 	const char *const fields[] = { kind, os, NULL };
 
-	(void)snprintf(kind, sizeof(kind), "PROA_KIND=%s", kind_name(e->kind));
+	(void)snprintf(kind, sizeof(kind), "PROA_KIND=%s", err_kind_name(e->kind));
 	(void)snprintf(os, sizeof(os), "ERRNO=%d", e->os);
 	log_event(LOG_ERR, MSG_FAILED, fields, "%s: %s", what, e->text);
 }

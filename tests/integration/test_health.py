@@ -131,7 +131,94 @@ class Passing(Health):
         self.untouched()
 
 
+    def test_hostile_environment(self):
+        """Nothing of what started proa-health reaches a check: no variable, descriptor or mask."""
+        see = self.root / "see"
+        self.check("10-a.sh", f"env >{see}; ls -l /proc/$$/fd >>{see}; grep Sig /proc/$$/status >>{see}; "
+                              f"umask >>{see}; pwd >>{see}; cat >>{see}")
+        gb = self.root / "etc/greenboot/check/required.d"
+        gb.mkdir(parents=True)
+        trap = self.root / "trap"
+        (self.root / "trap.sh").write_text(f"touch {trap}\n")
+        (gb / "20-b.sh").write_text(f"env >>{see}\n")
+        hostile = {"LD_PRELOAD": "/nowhere/evil.so", "LD_LIBRARY_PATH": "/nowhere", "IFS": "/", "PATH": "/nowhere",
+                   "BASH_ENV": str(self.root / "trap.sh"), "ENV": str(self.root / "trap.sh"),
+                   "BASH_FUNC_ls%%": "() { touch %s; }" % trap, "SHELLOPTS": "xtrace", "PS4": "$(touch %s)" % trap,
+                   "PROA_VERSION": "9.9.9", "LANG": "xx", "NOTIFY_SOCKET": "/run/x", "SECRET": "x", "TMPDIR": "/x",
+                   "ASAN_OPTIONS": "verify_asan_link_order=0"}
+        r, w = os.pipe()
+        with open("/etc/hostname") as leak:
+            p = subprocess.run([PROG, "--root", self.root], env=hostile, input="no input for checks",
+                               pass_fds=(r, w, leak.fileno()), capture_output=True, text=True, timeout=60,
+                               preexec_fn=lambda: (signal.signal(signal.SIGPIPE, signal.SIG_IGN),
+                                                   signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])))
+        self.assertEqual(p.returncode, 0, p.stderr)
+        text = see.read_text()
+        names = set(re.findall(r"^([A-Za-z_%]+)=", text, re.M))
+        self.assertLessEqual(names, {"PATH", "LANG", "PROA_VERSION", "PWD", "SHLVL", "_", "OLDPWD"})
+        self.assertIn("PATH=/usr/local/sbin:", text)
+        self.assertEqual(text.count("PROA_VERSION=1.1.0"), 2)
+        self.assertNotIn("no input", text)
+        fds = set(re.findall(r" (\d+) -> ", text))
+        self.assertEqual({f for f in fds if int(f) < 10}, {"0", "1", "2"})  # above: the shell's own
+        self.assertNotIn("/etc/hostname", text)
+        self.assertRegex(text, r"SigBlk:\s+0000000000000000")
+        self.assertRegex(text, r"SigIgn:\s+0000000000000000")
+        self.assertFalse(trap.exists())
+
+    def test_greenboot(self):
+        log = self.root / "log"
+        for name, where, kind in (("20-b.sh", "usr/lib", "required.d"), ("10-a.sh", "etc", "required.d"),
+                                  ("20-b.sh", "etc", "required.d"), ("30-w.sh", "usr/lib", "wanted.d")):
+            f = self.root / where / "greenboot/check" / kind / name
+            f.parent.mkdir(parents=True, exist_ok=True)
+            # no interpreter line, not executable: greenboot has bash run it
+            f.write_text(f'[[ $BASH_VERSION ]] && echo {where}/{name} >>{log}\n')
+            f.chmod(0o644)
+        self.check("99-own.sh", f"echo own >>{log}")
+        self.assertIn("5 of 5", self.run_health(want=0))
+        self.assertEqual(log.read_text().split(), ["own", "usr/lib/20-b.sh", "etc/10-a.sh", "etc/20-b.sh",
+                                                   "usr/lib/30-w.sh"])
+        conf = self.root / "etc/proa/proa.conf"
+        conf.parent.mkdir(parents=True, exist_ok=True)
+        conf.write_text("[Health]\nGreenboot=no\n")
+        self.assertIn("1 of 1", self.run_health(want=0))
+
+    def test_result(self):
+        self.check("10-a.sh", "echo well; exit 0")
+        self.check("20-w.sh", "echo 'not so \033[1m'; exit 3", kind="wanted.d")
+        self.run_health(want=0)
+        j = json.loads((self.state / "health.json").read_text())
+        self.assertEqual((j["version"], j["verdict"], j["reason"]), ("1.1.0", "healthy", None))
+        self.assertEqual([(c["name"], c["end"], c["required"], c["exit"]) for c in j["checks"]],
+                         [("10-a.sh", "passed", True, 0), ("20-w.sh", "failed", False, 3)])
+        self.assertEqual(j["checks"][0]["output"], None)
+        self.assertIn("not so ?[1m", j["checks"][1]["output"])
+        self.assertFalse((self.state / "health-failed.json").exists())
+        self.check("20-r.sh", "echo sick; exit 1")
+        self.run_health(want=1)
+        bad = json.loads((self.state / "health-failed.json").read_text())
+        self.assertEqual((bad["verdict"], bad["reason"]), ("falls-back", "20-r.sh, exit 1: sick"))
+        self.assertEqual(bad["checks"][-1]["end"], "skipped")
+        self.assertEqual(bad["checks"][1]["output"], "sick\n")
+
+
 class Failing(Health):
+    def test_unit_that_nobody_can_ask(self):
+        """Here is no systemd; with one, a unit that does not exist fails as well."""
+        conf = self.root / "etc/proa/proa.conf"
+        conf.parent.mkdir(parents=True)
+        conf.write_text("[Health]\nUnits=proa-no-such.service\nStayActive=0\n")
+        self.run_health(want=1)
+        self.fell_back(r"^proa-no-such\.service: (systemd does not answer|cannot be loaded)")
+
+    def test_unit_name(self):
+        conf = self.root / "etc/proa/proa.conf"
+        conf.parent.mkdir(parents=True)
+        conf.write_text("[Health]\nUnits=--version\n")
+        self.run_health(want=1)
+        self.fell_back(r"^--version, not the name of a unit")
+
     def fell_back(self, reason):
         self.assertEqual(self.files(), [OLD, "web_1.1.0+0-1.efi"])
         r = self.record()
@@ -255,7 +342,8 @@ class Failing(Health):
     def test_wrong_configuration(self):
         conf = self.root / "etc/proa/proa.conf"
         conf.parent.mkdir(parents=True)
-        for text in ("[Health]\nDeadline=soon\n", "[Health]\nDeadline=1d\n", "[Health\n"):
+        for text in ("[Health]\nDeadline=soon\n", "[Health]\nDeadline=1d\n", "[Health\n",
+                     "[Health]\nGreenboot=perhaps\n", "[Health]\nStayActive=1d\n", "[Health]\nCanUpdate=maybe\n"):
             conf.write_text(text)
             self.assertIn("proa.conf", self.run_health(want=0))
 

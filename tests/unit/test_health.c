@@ -72,6 +72,54 @@ static void test_merge(void)
 	CHECK(!c[5].required && strcmp(c[5].name, "00-late.sh") == 0, "wanted come after");
 }
 
+static void test_greenboot(void)
+{
+	static const struct health_file files[] = {
+		{ "50-z.sh", false, HEALTH_FILE_RUN },    { "10-b.sh", true, HEALTH_FILE_RUN },
+		{ "10-b.sh", false, HEALTH_FILE_BARRED }, { "20-off.sh", true, HEALTH_FILE_MASK },
+		{ "30-binary", false, HEALTH_FILE_RUN },
+	};
+	static const struct {
+		const char *name;
+		bool etc;
+	} want[] = { { "10-b.sh", false }, { "50-z.sh", false }, { "10-b.sh", true } };
+	AUTO_FREE struct health_check *c = calloc(HEALTH_CHECKS_MAX, sizeof(*c));
+	struct err e = ERR_INIT;
+	size_t n = 0;
+
+	CHECK(c, "memory");
+	CHECK(health_merge_greenboot(files, sizeof(files) / sizeof(files[0]), true, c, &n, &e) == 0,
+	      "%s", e.text);
+	CHECK(n == 3, "%zu checks", n);
+	for (size_t i = 0; i < n; i++)
+		CHECK(strcmp(c[i].name, want[i].name) == 0 && c[i].etc == want[i].etc &&
+			      !c[i].barred && c[i].source == HEALTH_GREENBOOT,
+		      "%zu: %s", i, c[i].name);
+}
+
+static void test_units(void)
+{
+	AUTO_FREE struct health_check *c = calloc(HEALTH_CHECKS_MAX, sizeof(*c));
+	struct err e = ERR_INIT;
+	char reason[400];
+	size_t n = 0;
+
+	CHECK(c, "memory");
+	CHECK(health_add_units("  a.service\tb@1.socket --help x foo$(id).service -H.service ",
+			       true, c, &n, &e) == 0,
+	      "%s", e.text);
+	CHECK(n == 6 && strcmp(c[0].name, "a.service") == 0 && strcmp(c[1].name, "b@1.socket") == 0,
+	      "%zu", n);
+	for (size_t i = 0; i < n; i++)
+		CHECK(c[i].barred == (i > 1) && c[i].source == HEALTH_UNIT && c[i].required,
+		      "%zu: %s", i, c[i].name);
+	c[2].end = HEALTH_FAILED;
+	health_reason(&c[2], reason, sizeof(reason));
+	CHECK(strcmp(reason, "--help, not the name of a unit ([Health] Units=)") == 0, "%s",
+	      reason);
+	CHECK(health_add_units("   ", true, c, &n, &e) == 0 && n == 6, "none");
+}
+
 static void test_merge_bound(void)
 {
 	enum { MANY = HEALTH_CHECKS_MAX + 1 };
@@ -245,6 +293,8 @@ int main(void)
 {
 	test_kinds();
 	test_merge();
+	test_greenboot();
+	test_units();
 	test_merge_bound();
 	test_turns();
 	test_texts();

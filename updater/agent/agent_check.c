@@ -210,6 +210,8 @@ int agent_check_put_error(const struct agent_check *c, const struct err *bad, js
 	int r = json_put_str(o, "error", bad->text, e);
 
 	if (r == 0)
+		r = json_put_str(o, "kind", err_kind_name(bad->kind), e);
+	if (r == 0)
 		r = report_refusal(&c->trust, &refused, e);
 	if (r == 0)
 		r = json_put(o, "refused", refused, e);

@@ -46,7 +46,14 @@ static const char *const known[] = {
 	"Fetch.MinimumRate",
 	"Fetch.MinimumTime",
 	"Fetch.Deadline",
-	"Health.Deadline", /* proa-health reads it */
+	/* proa-health reads these */
+	"Health.Deadline",
+	"Health.Greenboot",
+	"Health.Units",
+	"Health.WantedUnits",
+	"Health.StayActive",
+	"Health.CanUpdate",
+	"Health.UpdateDeadline",
 	NULL,
 };
 

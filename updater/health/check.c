@@ -58,6 +58,39 @@ static int compare(const void *a, const void *b)
 	return r ? r : (int)y->etc - (int)x->etc;
 }
 
+const char *health_source_name(enum health_source s)
+{
+	static const char *const names[] = { [HEALTH_SCRIPT] = "script",
+					     [HEALTH_GREENBOOT] = "greenboot",
+					     [HEALTH_UNIT] = "unit",
+					     [HEALTH_BUILT_IN] = "built-in" };
+
+	return names[s];
+}
+
+const char *health_end_name(enum health_end end)
+{
+	static const char *const names[] = { [HEALTH_WAITING] = "waiting",
+					     [HEALTH_PASSED] = "passed",
+					     [HEALTH_FAILED] = "failed",
+					     [HEALTH_LATE] = "late",
+					     [HEALTH_SKIPPED] = "skipped" };
+
+	return names[end];
+}
+
+int health_add(const char *name, enum health_source source, bool required,
+	       struct health_check check[HEALTH_CHECKS_MAX], size_t *n, struct err *e)
+{
+	if (*n == HEALTH_CHECKS_MAX)
+		return err_set(e, ERR_INPUT, E2BIG, "more than %d health checks",
+			       HEALTH_CHECKS_MAX);
+	check[*n] = (struct health_check){ .source = source, .required = required };
+	(void)snprintf(check[*n].name, sizeof(check[*n].name), "%s", name);
+	(*n)++;
+	return 0;
+}
+
 int health_merge(const struct health_file *file, size_t n_file, bool required,
 		 struct health_check check[HEALTH_CHECKS_MAX], size_t *n, struct err *e)
 {
@@ -76,14 +109,75 @@ int health_merge(const struct health_file *file, size_t n_file, bool required,
 			continue;
 		if (f->kind == HEALTH_FILE_MASK || f->kind == HEALTH_FILE_OTHER)
 			continue;
-		if (k == HEALTH_CHECKS_MAX)
-			return err_set(e, ERR_INPUT, E2BIG, "more than %d health checks",
-				       HEALTH_CHECKS_MAX);
-		check[k] = (struct health_check){ .required = required,
-						  .etc = f->etc,
-						  .barred = f->kind == HEALTH_FILE_BARRED };
-		memcpy(check[k].name, f->name, sizeof(check[k].name));
-		k++;
+		if (health_add(f->name, HEALTH_SCRIPT, required, check, &k, e) < 0)
+			return -e->os;
+		check[k - 1].etc = f->etc;
+		check[k - 1].barred = f->kind == HEALTH_FILE_BARRED;
+	}
+	*n = k;
+	return 0;
+}
+
+int health_merge_greenboot(const struct health_file *file, size_t n_file, bool required,
+			   struct health_check check[HEALTH_CHECKS_MAX], size_t *n, struct err *e)
+{
+	AUTO_FREE const struct health_file **sorted = calloc(n_file + 1, sizeof(void *));
+	size_t k = *n;
+
+	if (!sorted)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	for (size_t i = 0; i < n_file; i++)
+		sorted[i] = &file[i];
+	qsort(sorted, n_file, sizeof(void *), compare);
+	for (size_t pass = 0; pass < 2 * n_file; pass++) {
+		const struct health_file *f = sorted[pass % n_file];
+
+		/* /usr/lib first, then /etc */
+		if (f->etc != (pass >= n_file) || !ends_in(f->name, ".sh") ||
+		    f->kind == HEALTH_FILE_MASK)
+			continue;
+		if (health_add(f->name, HEALTH_GREENBOOT, required, check, &k, e) < 0)
+			return -e->os;
+		check[k - 1].etc = f->etc;
+	}
+	*n = k;
+	return 0;
+}
+
+/* systemd.unit(5): letters, digits and :-_.\@, with the suffix of a kind that can be active. */
+static bool is_unit(const char *name, size_t n)
+{
+	static const char *const ends[] = { ".service", ".socket", ".target", ".mount",
+					    ".timer",   ".path",   ".swap",   ".device" };
+	char text[HEALTH_NAME_MAX];
+
+	if (n >= sizeof(text) || name[0] == '-' || name[0] == '.')
+		return false;
+	memcpy(text, name, n);
+	text[n] = '\0';
+	if (strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@") !=
+	    n)
+		return false;
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (ends_in(text, ends[i]))
+			return true;
+	return false;
+}
+
+int health_add_units(const char *units, bool required, struct health_check check[HEALTH_CHECKS_MAX],
+		     size_t *n, struct err *e)
+{
+	size_t k = *n;
+
+	for (const char *p = units + strspn(units, " \t"); *p; p += strspn(p, " \t")) {
+		size_t len = strcspn(p, " \t");
+		char name[HEALTH_NAME_MAX];
+
+		(void)snprintf(name, sizeof(name), "%.*s", len < 1000 ? (int)len : 1000, p);
+		if (health_add(name, HEALTH_UNIT, required, check, &k, e) < 0)
+			return -e->os;
+		check[k - 1].barred = !is_unit(p, len);
+		p += len;
 	}
 	*n = k;
 	return 0;
@@ -136,7 +230,11 @@ void health_reason(const struct health_check *c, char *out, size_t cap)
 	case HEALTH_FAILED:
 		break;
 	}
-	if (c->barred)
+	if (c->barred && c->source == HEALTH_UNIT)
+		(void)snprintf(out, cap, "%s, not the name of a unit ([Health] Units=)", name);
+	else if (c->source == HEALTH_UNIT || c->source == HEALTH_BUILT_IN)
+		(void)snprintf(out, cap, "%s%s%s", name, colon, c->last);
+	else if (c->barred)
 		(void)snprintf(out, cap, "%s, cannot be run: not executable, or a dead link", name);
 	else
 		(void)snprintf(out, cap, "%s, %s %d%s%s", name, c->by_signal ? "signal" : "exit",

@@ -14,6 +14,15 @@
  */
 enum { HEALTH_NAME_MAX = 256, HEALTH_CHECKS_MAX = 256, HEALTH_LINE_MAX = 200 };
 
+/* Where a check comes from. */
+enum health_source {
+	HEALTH_SCRIPT,    /* /usr/lib/proa/health, /etc/proa/health */
+	HEALTH_GREENBOOT, /* /usr/lib/greenboot/check, /etc/greenboot/check */
+	HEALTH_UNIT,      /* a systemd unit, unit.h */
+	HEALTH_BUILT_IN,  /* can-update, update.h */
+};
+const char *health_source_name(enum health_source s); /* "script", "greenboot", "unit", ... */
+
 /* What a name in required.d or wanted.d is. */
 enum health_file_kind {
 	HEALTH_FILE_RUN,    /* regular and executable */
@@ -38,13 +47,14 @@ enum health_end {
 
 struct health_check {
 	char name[HEALTH_NAME_MAX];
-	bool required, etc, barred;
-	/* its end */
-	enum health_end end;
-	bool by_signal;
-	int code;                   /* exit status or signal */
-	char last[HEALTH_LINE_MAX]; /* last line it printed, clean */
+	enum health_source source;
+	enum health_end end; /* this and the rest: what became of it */
+	bool required, etc, barred, by_signal;
+	int code;                   /* exit status or signal; of scripts */
+	char last[HEALTH_LINE_MAX]; /* last line it printed, clean; of others: what was found */
+	uint64_t took_ms;
 };
+const char *health_end_name(enum health_end end); /* "waiting", "passed", "failed", ... */
 
 /* What a file is, from its name and stat(2) mode; mode 0: its link leads nowhere. */
 enum health_file_kind health_file_kind(const char *name, unsigned mode, bool dev_null);
@@ -56,6 +66,24 @@ enum health_file_kind health_file_kind(const char *name, unsigned mode, bool dev
  */
 int health_merge(const struct health_file *file, size_t n_file, bool required,
 		 struct health_check check[HEALTH_CHECKS_MAX], size_t *n, struct err *e)
+	__attribute__((warn_unused_result));
+
+/*
+ * The same for greenboot's directories, after greenboot's rules: only *.sh, executable or not,
+ * those of /usr/lib before those of /etc, none replacing another.
+ */
+int health_merge_greenboot(const struct health_file *file, size_t n_file, bool required,
+			   struct health_check check[HEALTH_CHECKS_MAX], size_t *n, struct err *e)
+	__attribute__((warn_unused_result));
+
+/*
+ * One check per name in `units` (blanks between), barred when it is no name of a unit. Also for one
+ * that is no file: health_add() with its source.
+ */
+int health_add_units(const char *units, bool required, struct health_check check[HEALTH_CHECKS_MAX],
+		     size_t *n, struct err *e) __attribute__((warn_unused_result));
+int health_add(const char *name, enum health_source source, bool required,
+	       struct health_check check[HEALTH_CHECKS_MAX], size_t *n, struct err *e)
 	__attribute__((warn_unused_result));
 
 /*

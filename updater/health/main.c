@@ -22,10 +22,12 @@
 #include "bootctl/loader_vars.h"
 #include "bootctl/uki.h"
 #include "updater/health/fall_back.h"
+#include "updater/health/result.h"
 #include "updater/health/run.h"
 
 enum { HEALTHY = 0, FALLS_BACK = 1, STAYS = 2, EXIT_USAGE = 2 };
 enum { DEADLINE_DEFAULT_S = 300, DEADLINE_MAX_S = 1200, ALARM_S = 60 };
+enum { STAY_DEFAULT_S = 30, UPDATE_DEFAULT_S = 60 };
 
 struct options {
 	const char *root, *deadline, *esp, *state, *efivars;
@@ -37,17 +39,25 @@ struct health {
 	struct sys *sys;
 	struct conf *conf;
 	uint64_t deadline_s;
+	struct health_run run;
+	struct health_want want;
+	char config[PATH_MAX], proactl[PATH_MAX];               /* config empty: the host's own */
 	char esp[PATH_MAX], state[PATH_MAX], efivars[PATH_MAX]; /* empty: the host's own */
 	char version[RECORD_VERSION_MAX];                       /* of the os-release that runs */
+	struct health_check *check;
+	struct buf *output; /* of check[i] */
+	size_t n;
+	uint64_t began_ms;
 	char boot_id[RECORD_BOOT_ID_MAX];
 };
 
 static const char usage[] =
 	"Usage: proa-health [OPTION...]\n"
 	"\n"
-	"Runs the checks in required.d and wanted.d of /usr/lib/proa/health and /etc/proa/health.\n"
-	"When a required one fails and this boot's release is still being assessed: records why,\n"
-	"marks its boot entry bad and reboots into the other release.\n"
+	"Runs the checks in required.d and wanted.d of /usr/lib/proa/health and /etc/proa/health,\n"
+	"those of greenboot, watches the units of [Health] Units=, and sees that this release can\n"
+	"still update. When a required one fails and this boot's release is still being\n"
+	"assessed: records why, marks its boot entry bad and reboots into the other release.\n"
 	"\n"
 	"      --deadline SECONDS  for all checks together, 1 s to 20 min (default [Health]\n"
 	"                          Deadline= of proa.conf, else 300)\n"
@@ -95,27 +105,98 @@ static void choose(struct health *h, const char *option, const char *key, const 
 		(void)snprintf(out, PATH_MAX, "%s%s", h->opt.root, def);
 }
 
-/* Wrong configuration must not decide over a release: it is reported, and defaults hold. */
-static void load_conf(struct health *h)
+static uint64_t conf_time(struct health *h, const char *key, uint64_t min, uint64_t def)
 {
 	struct err e = ERR_INIT;
 	uint64_t s;
 
+	if (conf_seconds(h->conf, "Health", key, def, &s, &e) < 0)
+		log_err(&e, "configuration");
+	else if (s < min || s > DEADLINE_MAX_S)
+		log_event(LOG_ERR, NULL, NULL,
+			  "proa.conf: [Health] %s= must be %d s to 20 min; %d s is used", key,
+			  (int)min, (int)def);
+	else
+		return s;
+	return def;
+}
+
+static const char *conf_text(struct health *h, const char *section, const char *key)
+{
+	struct err e = ERR_INIT;
+	const char *s = NULL;
+
+	if (conf_str(h->conf, section, key, NULL, &s, &e) < 0)
+		log_err(&e, "configuration");
+	return s;
+}
+
+/* [Health] CanUpdate=: auto, required, no. */
+static void load_update(struct health *h)
+{
+	const char *s = conf_text(h, "Health", "CanUpdate"), *url = conf_text(h, "Source", "URL");
+
+	h->run.outside_counts = s && strcmp(s, "required") == 0;
+	/* a host without a repository has none to ask */
+	h->want.update = url && url[0] && !(s && strcmp(s, "no") == 0);
+	if (s && !h->run.outside_counts && strcmp(s, "no") != 0 && strcmp(s, "auto") != 0)
+		log_event(LOG_ERR, NULL, NULL,
+			  "proa.conf: [Health] CanUpdate= is auto, required or no; auto is used");
+	h->run.update_ms = conf_time(h, "UpdateDeadline", 1, UPDATE_DEFAULT_S) * 1000;
+}
+
+static void load_greenboot(struct health *h)
+{
+	struct err e = ERR_INIT;
+
+	if (conf_bool(h->conf, "Health", "Greenboot", true, &h->want.greenboot, &e) < 0) {
+		log_err(&e, "configuration");
+		h->want.greenboot = true;
+	}
+}
+
+/* Wrong configuration must not decide over a release: it is reported, and defaults hold. */
+static void load_conf(struct health *h)
+{
+	struct err e = ERR_INIT;
+
+	h->want.greenboot = true;
+	h->run.stay_ms = (uint64_t)STAY_DEFAULT_S * 1000;
 	if (conf_load(h->opt.root, "proa", &h->conf, &e) < 0) {
 		h->conf = NULL;
 		log_err(&e, "configuration");
 		return;
 	}
-	if (h->opt.deadline)
+	if (!h->opt.deadline)
+		h->deadline_s = conf_time(h, "Deadline", 1, DEADLINE_DEFAULT_S);
+	h->run.stay_ms = conf_time(h, "StayActive", 0, STAY_DEFAULT_S) * 1000;
+	h->want.units = conf_text(h, "Health", "Units");
+	h->want.wanted_units = conf_text(h, "Health", "WantedUnits");
+	load_greenboot(h);
+	load_update(h);
+}
+
+/* In a build proactl lies beside this program; on a host it is in /usr/bin. */
+static void find_proactl(struct health *h)
+{
+	ssize_t n = readlink("/proc/self/exe", h->proactl, sizeof(h->proactl) - 1);
+	char *slash;
+	size_t k = 0;
+
+	h->proactl[n > 0 ? n : 0] = '\0';
+	slash = strrchr(h->proactl, '/');
+	if (slash)
+		(void)snprintf(slash + 1, sizeof(h->proactl) - (size_t)(slash + 1 - h->proactl),
+			       "proactl");
+	if (!slash || access(h->proactl, X_OK) < 0)
+		(void)snprintf(h->proactl, sizeof(h->proactl), "/usr/bin/proactl");
+	h->run.proactl[k++] = h->proactl;
+	if (!h->opt.root[0])
 		return;
-	if (conf_seconds(h->conf, "Health", "Deadline", DEADLINE_DEFAULT_S, &s, &e) < 0)
-		log_err(&e, "configuration");
-	else if (s < 1 || s > DEADLINE_MAX_S)
-		log_event(LOG_ERR, NULL, NULL,
-			  "proa.conf: [Health] Deadline= must be 1 s to 20 min; %d s is used",
-			  DEADLINE_DEFAULT_S);
-	else
-		h->deadline_s = s;
+	(void)snprintf(h->config, sizeof(h->config), "%s/etc/proa/proa.conf", h->opt.root);
+	h->run.proactl[k++] = "--direct";
+	h->run.proactl[k++] = "--config";
+	h->run.proactl[k] = h->config;
 }
 
 static void read_boot_id(struct health *h)
@@ -156,9 +237,11 @@ static void log_line(int priority, const char *name, const char *p, size_t n)
 static void on_ended(void *arg, const struct health_check *c, const char *output, size_t n)
 {
 	int priority = c->end == HEALTH_PASSED ? LOG_INFO : c->required ? LOG_ERR : LOG_WARNING;
+	struct health *h = arg;
 	char reason[RECORD_TEXT_MAX];
 
-	(void)arg;
+	/* what does not fit in memory is in the journal */
+	(void)!buf_add(&h->output[c - h->check], output, n, NULL);
 	for (size_t at = 0; at < n;) {
 		const char *nl = memchr(output + at, '\n', n - at);
 		size_t k = nl ? (size_t)(nl - (output + at)) : n - at;
@@ -172,35 +255,61 @@ static void on_ended(void *arg, const struct health_check *c, const char *output
 		  c->required ? "required" : "wanted", reason);
 }
 
+/* What `proactl health` shows. What cannot be kept is no reason to stay or to go. */
+static void keep_result(struct health *h, const char *verdict, const char *reason,
+			const char *stays)
+{
+	const struct health_result res = { .version = h->version,
+					   .boot_id = h->boot_id,
+					   .verdict = verdict,
+					   .reason = reason,
+					   .stays = stays,
+					   .when = (int64_t)time(NULL),
+					   .took_s = (clock_mono_ms() - h->began_ms) / 1000,
+					   .deadline_s = h->deadline_s,
+					   .check = h->check,
+					   .output = h->output,
+					   .n = h->n };
+	struct err e = ERR_INIT;
+
+	if (!h->opt.dry_run &&
+	    health_result_store(h->sys, h->state[0] ? h->state : "/var/lib/proa", &res, &e) < 0)
+		log_err(&e, "the results could not be kept");
+}
+
+static int prepare(struct health *h, struct err *e)
+{
+	h->began_ms = clock_mono_ms();
+	h->check = calloc(HEALTH_CHECKS_MAX, sizeof(*h->check));
+	h->output = calloc(HEALTH_CHECKS_MAX, sizeof(*h->output));
+	return h->check && h->output ? 0 : err_set(e, ERR_HOST, ENOMEM, "out of memory");
+}
+
 /* True when healthy; else `reason` says why not. */
 static bool run_checks(struct health *h, char reason[RECORD_TEXT_MAX])
 {
-	AUTO_FREE struct health_check *check = calloc(HEALTH_CHECKS_MAX, sizeof(*check));
-	struct health_run run = { .root = h->opt.root,
-				  .version = h->version,
-				  .deadline_ms = h->deadline_s * 1000,
-				  .ended = on_ended };
-	uint64_t begin = clock_mono_ms();
 	struct err e = ERR_INIT;
-	size_t n = 0, bad, warnings;
+	size_t bad, warnings;
 	char took[32];
 
-	if (!check || health_find(h->opt.root, check, &n, &e) < 0) {
+	if (prepare(h, &e) < 0 || health_find(&h->want, h->check, &h->n, &e) < 0) {
 		(void)snprintf(reason, RECORD_TEXT_MAX, "the health checks cannot be read: %.300s",
-			       check ? e.text : "out of memory");
+			       e.text);
 		return false;
 	}
-	health_run(&run, check, n);
-	bad = health_failure(check, n);
-	if (bad < n) {
-		health_reason(&check[bad], reason, RECORD_TEXT_MAX);
+	h->run.deadline_ms = h->deadline_s * 1000;
+	health_run(&h->run, h->check, h->n);
+	bad = health_failure(h->check, h->n);
+	if (bad < h->n) {
+		health_reason(&h->check[bad], reason, RECORD_TEXT_MAX);
 		return false;
 	}
-	warnings = health_warnings(check, n);
-	(void)text_duration((clock_mono_ms() - begin) / 1000, took, sizeof(took));
+	warnings = health_warnings(h->check, h->n);
+	(void)text_duration((clock_mono_ms() - h->began_ms) / 1000, took, sizeof(took));
 	log_event(warnings ? LOG_WARNING : LOG_INFO, MSG_HEALTH, NULL,
-		  "healthy: %zu of %zu checks passed in %s%s", n - warnings, n, took,
+		  "healthy: %zu of %zu checks passed in %s%s", h->n - warnings, h->n, took,
 		  warnings ? "; the rest are only wanted" : "");
+	keep_result(h, "healthy", NULL, NULL);
 	return true;
 }
 
@@ -247,17 +356,19 @@ static void reboot_host(const struct health *h)
 		log_err(&e, "reboot");
 }
 
-static int stay(const char *reason, enum health_verdict v, const struct err *e)
+static int stay(struct health *h, const char *reason, enum health_verdict v, const struct err *e)
 {
+	keep_result(h, "stays", reason, e ? e->text : health_verdict_text(v));
 	log_event(LOG_ERR, MSG_HEALTH, NULL, "not healthy (%s); the host stays up: %s", reason,
 		  e ? e->text : health_verdict_text(v));
 	return STAYS;
 }
 
-static int say_dry(const struct health_boot *b, const char *reason, enum health_verdict v)
+static int say_dry(struct health *h, const struct health_boot *b, const char *reason,
+		   enum health_verdict v)
 {
 	if (v != HEALTH_FALL_BACK)
-		return stay(reason, v, NULL);
+		return stay(h, reason, v, NULL);
 	log_event(LOG_ERR, MSG_HEALTH, NULL,
 		  "not healthy (%s); without --dry-run %s would be marked bad, and the host would "
 		  "reboot into %s",
@@ -272,15 +383,16 @@ static int fall_back(struct health *h, struct health_boot *b, const char *reason
 	struct err e = ERR_INIT;
 
 	if (h->opt.dry_run)
-		return say_dry(b, reason, v);
+		return say_dry(h, b, reason, v);
 	note_failure(h, b, reason, v == HEALTH_FALL_BACK);
 	if (v != HEALTH_FALL_BACK)
-		return stay(reason, v, NULL);
+		return stay(h, reason, v, NULL);
 	/* a condemnation that fails leaves the counter, which brings the fallback a little later */
 	if (health_condemn(b, &v, &e) < 0)
 		log_err(&e, "the boot entry could not be marked bad");
 	if (v != HEALTH_FALL_BACK)
-		return stay(reason, v, NULL);
+		return stay(h, reason, v, NULL);
+	keep_result(h, "falls-back", reason, NULL);
 	log_event(LOG_CRIT, MSG_FALLBACK, NULL,
 		  "not healthy (%s); its boot entry is marked bad, %s", reason,
 		  h->opt.root[0] ? "the other release boots next"
@@ -299,7 +411,7 @@ static int unhealthy(struct health *h, const char *reason)
 			     &b, &e) < 0) {
 		if (!h->opt.dry_run)
 			note_failure(h, &b, reason, false);
-		return stay(reason, HEALTH_STAY_UNKNOWN, &e);
+		return stay(h, reason, HEALTH_STAY_UNKNOWN, &e);
 	}
 	return fall_back(h, &b, reason);
 }
@@ -446,6 +558,11 @@ int main(int argc, char **argv)
 	choose(&h, h.opt.efivars, "Efivars", EFIVARS_DEFAULT, h.efivars);
 	read_boot_id(&h);
 	read_version(&h);
+	find_proactl(&h);
+	h.run.root = h.want.root = h.opt.root;
+	h.run.version = h.version;
+	h.run.ended = on_ended;
+	h.run.arg = &h;
 	/* should this program itself hang, it dies of SIGALRM and proa-health-stuck.service acts */
 	(void)alarm((unsigned)h.deadline_s + ALARM_S);
 	if (h.opt.after_failure)
@@ -453,5 +570,9 @@ int main(int argc, char **argv)
 	else
 		r = run_checks(&h, reason) ? HEALTHY : unhealthy(&h, reason);
 	conf_free(h.conf);
+	for (size_t i = 0; h.output && i < HEALTH_CHECKS_MAX; i++)
+		buf_done(&h.output[i]);
+	free(h.output);
+	free(h.check);
 	return r;
 }

@@ -10,15 +10,22 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/progress.h"
 #include "base/spawn.h"
+#include "updater/health/unit.h"
+#include "updater/health/update.h"
+
+enum { UNIT_STEP_MS = 500, UPDATE_STEP_MS = 2000, STATUS_MS = 15000 };
 
 #define CHECK_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-static const char *dir_of(bool etc)
+static const char *dir_of(enum health_source source, bool etc)
 {
+	if (source == HEALTH_GREENBOOT)
+		return etc ? "/etc/greenboot/check" : "/usr/lib/greenboot/check";
 	return etc ? "/etc/proa/health" : "/usr/lib/proa/health";
 }
 
@@ -47,6 +54,8 @@ static enum health_file_kind look(DIR *d, const char *name)
 struct files {
 	struct health_file *file;
 	size_t n, cap;
+	enum health_source source;
+	bool required;
 };
 
 static int add_file(struct files *f, const char *name, bool etc, enum health_file_kind kind,
@@ -56,21 +65,22 @@ static int add_file(struct files *f, const char *name, bool etc, enum health_fil
 		return 0;
 	if (f->n == f->cap)
 		return err_set(e, ERR_INPUT, E2BIG, "more than %d health checks in %s",
-			       HEALTH_CHECKS_MAX, dir_of(etc));
+			       HEALTH_CHECKS_MAX, dir_of(f->source, etc));
 	f->file[f->n] = (struct health_file){ .etc = etc, .kind = kind };
 	(void)snprintf(f->file[f->n].name, HEALTH_NAME_MAX, "%s", name);
 	f->n++;
 	return 0;
 }
 
-static int read_dir(const char *root, bool required, bool etc, struct files *f, struct err *e)
+static int read_dir(const char *root, bool etc, struct files *f, struct err *e)
 {
 	CLEANUP(dir_closep) DIR *d = NULL;
 	char path[PATH_MAX];
 	struct dirent *de;
 	int r = 0;
 
-	(void)snprintf(path, sizeof(path), "%s%s/%s", root, dir_of(etc), kind_of(required));
+	(void)snprintf(path, sizeof(path), "%s%s/%s", root, dir_of(f->source, etc),
+		       kind_of(f->required));
 	d = opendir(path);
 	if (!d && (errno == ENOENT || errno == ENOTDIR))
 		return 0;
@@ -83,48 +93,85 @@ static int read_dir(const char *root, bool required, bool etc, struct files *f, 
 	return r;
 }
 
-int health_find(const char *root, struct health_check check[HEALTH_CHECKS_MAX], size_t *ret_n,
-		struct err *e)
+static int find_scripts(const char *root, enum health_source source, bool required,
+			struct health_check *check, size_t *n, struct err *e)
 {
 	enum { BOTH = 2 * HEALTH_CHECKS_MAX };
 	AUTO_FREE struct health_file *file = calloc(BOTH, sizeof(*file));
-	size_t n = 0;
-	int r = 0;
+	struct files f = { .file = file, .cap = BOTH, .source = source, .required = required };
+	int r;
 
 	if (!file)
 		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
-	for (int wanted = 0; r == 0 && wanted < 2; wanted++) {
-		struct files f = { .file = file, .cap = BOTH };
+	r = read_dir(root, false, &f, e);
+	if (r == 0)
+		r = read_dir(root, true, &f, e);
+	if (r == 0 && source == HEALTH_GREENBOOT)
+		r = health_merge_greenboot(file, f.n, required, check, n, e);
+	else if (r == 0)
+		r = health_merge(file, f.n, required, check, n, e);
+	return r;
+}
 
-		r = read_dir(root, !wanted, false, &f, e);
-		if (r == 0)
-			r = read_dir(root, !wanted, true, &f, e);
-		if (r == 0)
-			r = health_merge(f.file, f.n, !wanted, check, &n, e);
-	}
+static int find_kind(const struct health_want *w, bool required, struct health_check *check,
+		     size_t *n, struct err *e)
+{
+	const char *units = required ? w->units : w->wanted_units;
+	int r = find_scripts(w->root, HEALTH_SCRIPT, required, check, n, e);
+
+	if (r == 0 && w->greenboot)
+		r = find_scripts(w->root, HEALTH_GREENBOOT, required, check, n, e);
+	if (r == 0 && units)
+		r = health_add_units(units, required, check, n, e);
+	if (r == 0 && required && w->update)
+		r = health_add("can-update", HEALTH_BUILT_IN, required, check, n, e);
+	return r;
+}
+
+int health_find(const struct health_want *w, struct health_check check[HEALTH_CHECKS_MAX],
+		size_t *ret_n, struct err *e)
+{
+	size_t n = 0;
+	int r = find_kind(w, true, check, &n, e);
+
+	if (r == 0)
+		r = find_kind(w, false, check, &n, e);
 	if (r == 0)
 		*ret_n = n;
 	return r;
 }
 
-static void run_one(const struct health_run *h, struct health_check *c, uint64_t ms,
-		    struct buf *out)
+void health_path(const char *root, const struct health_check *c, char *out, size_t cap)
 {
-	char path[PATH_MAX], version[128];
-	const char *argv[] = { path, NULL };
+	(void)snprintf(out, cap, "%s%s/%s/%s", root, dir_of(c->source, c->etc),
+		       kind_of(c->required), c->name);
+}
+
+static int run_argv(const struct health_run *h, const char *const *argv, uint64_t ms, size_t max,
+		    struct buf *out, struct spawn_result *res, struct err *e)
+{
+	char version[128];
 	const char *envp[] = { CHECK_PATH, "LANG=C.UTF-8", version, NULL };
-	struct spawn s = { .argv = argv,
-			   .envp = envp,
-			   .deadline_ms = ms,
-			   .out = out,
-			   .out_max = HEALTH_OUTPUT_MAX };
+	struct spawn s = {
+		.argv = argv, .envp = envp, .deadline_ms = ms, .out = out, .out_max = max
+	};
+
+	(void)snprintf(version, sizeof(version), "PROA_VERSION=%s", h->version);
+	return spawn_run(&s, res, e);
+}
+
+static void run_script(const struct health_run *h, struct health_check *c, uint64_t ms,
+		       struct buf *out)
+{
+	char path[PATH_MAX];
+	/* greenboot gives its scripts to bash, executable or not */
+	const char *bash[] = { "/usr/bin/bash", path, NULL };
+	const char *const *argv = c->source == HEALTH_GREENBOOT ? bash : bash + 1;
 	struct spawn_result res = { .end = SPAWN_EXIT, .code = 127 };
 	struct err e = ERR_INIT;
 
-	(void)snprintf(path, sizeof(path), "%s%s/%s/%s", h->root, dir_of(c->etc),
-		       kind_of(c->required), c->name);
-	(void)snprintf(version, sizeof(version), "PROA_VERSION=%s", h->version);
-	if (spawn_run(&s, &res, &e) < 0) {
+	health_path(h->root, c, path, sizeof(path));
+	if (run_argv(h, argv, ms, HEALTH_OUTPUT_MAX, out, &res, &e) < 0) {
 		c->end = HEALTH_FAILED;
 		c->code = 127;
 		health_last_line(e.text, strlen(e.text), c->last);
@@ -140,6 +187,137 @@ static void run_one(const struct health_run *h, struct health_check *c, uint64_t
 		health_last_line(out->p, out->n, c->last);
 }
 
+static void pause_ms(long ms)
+{
+	const struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+	(void)nanosleep(&t, NULL);
+}
+
+static int ask_systemd(const struct health_run *h, const char *unit, uint64_t ms,
+		       struct health_unit_state *ret, struct err *e)
+{
+	const char *argv[] = { "/usr/bin/systemctl", "show", HEALTH_UNIT_SHOW, "--", unit, NULL };
+	AUTO_BUF out = BUF_INIT;
+	struct spawn_result res;
+	char last[HEALTH_LINE_MAX] = "";
+	int r = run_argv(h, argv, ms, HEALTH_UNIT_BYTES_MAX, &out, &res, e);
+
+	if (r < 0)
+		return r;
+	if (res.end == SPAWN_EXIT && res.code == 0)
+		return health_unit_parse(out.p ? out.p : "", out.n, ret, e);
+	if (out.n)
+		health_last_line(out.p, out.n, last);
+	return err_set(e, ERR_HOST, EIO, "systemd does not answer: %s",
+		       res.end == SPAWN_TIMEOUT ? "not in time" : last);
+}
+
+static void watch_unit(const struct health_run *h, struct health_check *c, uint64_t end)
+{
+	struct health_watch w = { .stay_ms = h->stay_ms };
+	struct health_unit_state s = { .load = "loaded", .active = "not known" };
+	struct err e = ERR_INIT;
+	char state[HEALTH_LINE_MAX];
+	uint64_t now = clock_mono_ms();
+
+	for (; now < end; now = clock_mono_ms()) {
+		if (ask_systemd(h, c->name, end - now, &s, &e) < 0) {
+			c->end = HEALTH_FAILED;
+			health_last_line(e.text, strlen(e.text), c->last);
+			return;
+		}
+		c->end = health_watch_step(&w, &s, clock_mono_ms(), c->last);
+		if (c->end != HEALTH_WAITING)
+			return;
+		pause_ms(UNIT_STEP_MS);
+	}
+	c->end = HEALTH_LATE;
+	health_unit_text(&s, state);
+	(void)snprintf(c->last, sizeof(c->last), "%.150s%s", state,
+		       w.active ? ", not long enough yet" : "");
+}
+
+/* `proactl --json VERB`, with what the caller puts in front of it. */
+static int ask_proad(const struct health_run *h, const char *verb, uint64_t ms, struct buf *out,
+		     struct spawn_result *res, struct err *e)
+{
+	const char *argv[HEALTH_PROACTL_MAX + 3] = { NULL };
+	size_t n = 0;
+
+	for (; n < HEALTH_PROACTL_MAX && h->proactl[n]; n++)
+		argv[n] = h->proactl[n];
+	argv[n] = "--json";
+	argv[n + 1] = verb;
+	return run_argv(h, argv, ms, HEALTH_UPDATE_BYTES_MAX, out, res, e);
+}
+
+/* No answer in time: a network that swallows everything, if proad itself still answers. */
+static enum health_update_end judge_silence(const struct health_run *h, char text[HEALTH_LINE_MAX])
+{
+	AUTO_BUF out = BUF_INIT;
+	struct spawn_result res;
+	struct err e = ERR_INIT;
+
+	if (ask_proad(h, "status", STATUS_MS, &out, &res, &e) == 0 && res.end == SPAWN_EXIT &&
+	    res.code == 0) {
+		(void)snprintf(text, HEALTH_LINE_MAX,
+			       "not known, as the repository does not answer in time");
+		return HEALTH_UPDATE_OUTSIDE;
+	}
+	(void)snprintf(text, HEALTH_LINE_MAX, "cannot update: proad does not answer");
+	return HEALTH_UPDATE_OURS;
+}
+
+/* was: what the try before found; one that is cut off takes nothing from it. */
+static enum health_update_end try_once(const struct health_run *h, uint64_t ms,
+				       enum health_update_end was, char text[HEALTH_LINE_MAX])
+{
+	AUTO_BUF out = BUF_INIT;
+	struct spawn_result res;
+	struct err e = ERR_INIT;
+
+	if (ask_proad(h, "why", ms, &out, &res, &e) < 0) {
+		(void)snprintf(text, HEALTH_LINE_MAX, "cannot update: %.150s", e.text);
+		return HEALTH_UPDATE_OURS;
+	}
+	if (res.end == SPAWN_TIMEOUT)
+		return text[0] ? was : judge_silence(h, text);
+	return health_update_judge(res.end == SPAWN_EXIT, res.code, out.p ? out.p : "", out.n,
+				   text);
+}
+
+/* What passes is given some time: a network that comes up, a proad that is busy. */
+static void try_update(const struct health_run *h, struct health_check *c, uint64_t end)
+{
+	enum health_update_end found = HEALTH_UPDATE_OURS;
+	uint64_t now = clock_mono_ms(), give_up = now + h->update_ms;
+
+	if (give_up > end)
+		give_up = end;
+	while (now < give_up) {
+		found = try_once(h, give_up - now, found, c->last);
+		if (found == HEALTH_UPDATE_OK)
+			break;
+		pause_ms(UPDATE_STEP_MS);
+		now = clock_mono_ms();
+	}
+	if (found == HEALTH_UPDATE_OUTSIDE && !h->outside_counts)
+		c->required = false;
+	c->end = found == HEALTH_UPDATE_OK ? HEALTH_PASSED : HEALTH_FAILED;
+}
+
+static void run_one(const struct health_run *h, struct health_check *c, uint64_t now, uint64_t end,
+		    struct buf *out)
+{
+	if (c->source == HEALTH_UNIT)
+		watch_unit(h, c, end);
+	else if (c->source == HEALTH_BUILT_IN)
+		try_update(h, c, end);
+	else
+		run_script(h, c, end - now, out);
+}
+
 void health_run(const struct health_run *h, struct health_check *check, size_t n)
 {
 	uint64_t end = clock_mono_ms() + h->deadline_ms;
@@ -150,7 +328,8 @@ void health_run(const struct health_run *h, struct health_check *check, size_t n
 
 		check[i].end = health_turn(check, i, now < end);
 		if (check[i].end == HEALTH_WAITING)
-			run_one(h, &check[i], end - now, &out);
+			run_one(h, &check[i], now, end, &out);
+		check[i].took_ms = clock_mono_ms() - now;
 		if (h->ended)
 			h->ended(h->arg, &check[i], out.p ? out.p : "", out.n);
 	}
