@@ -3,6 +3,7 @@
 """proactl, proad, proa-fetch and proa-publish together, on an image file with a directory as ESP."""
 import hashlib, json, os, pathlib, random, shutil, signal, socket, struct, subprocess
 import tempfile, time, unittest
+from parts import load_tests
 
 BIN = pathlib.Path(os.environ["PROA_BIN"]).resolve()
 SEED = int(os.environ.get("PROA_SEED", "20261120"), 0)
