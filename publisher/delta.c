@@ -234,6 +234,16 @@ static int part_open(struct base *b, bool usr, struct sys_fd *ret, struct err *e
 	return q < 0 ? err_wrap(e, q, "base %s (--from names others)", b->m->version) : 0;
 }
 
+int delta_usr_open(const struct repo *r, const struct delta_wish *w,
+		   const struct release_manifest *m, struct sys_fd *ret, struct err *e)
+{
+	const struct delta_job job = { .r = r, .wish = w };
+	struct delta_report report = { .usr_bytes = 0 };
+	struct base b = { .job = &job, .m = m, .report = &report };
+
+	return part_open(&b, true, ret, e);
+}
+
 /* ---- the blobs ---- */
 
 static struct image_whole whole(const uint8_t id[SHA256_BYTES], uint64_t bytes)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/sys.h"
 #include "publisher/repo.h"
 #include "publisher/roles.h"
 #include "updater/image/diff.h"
@@ -73,5 +74,13 @@ struct delta_job {
  */
 int delta_make(const struct delta_job *job, const struct release_manifest *base,
 	       struct delta_report *ret, struct err *e) __attribute__((warn_unused_result));
+
+/*
+ * The /usr of a release, restored and proved as that of a base is. ERR_REFUSED: its blobs are not
+ * what was signed.
+ */
+int delta_usr_open(const struct repo *r, const struct delta_wish *w,
+		   const struct release_manifest *m, struct sys_fd *ret, struct err *e)
+	__attribute__((warn_unused_result));
 
 #endif

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "publisher/build.h"
+#include "publisher/layout.h"
 #include "publisher/verbs.h"
 #include "updater/image/encode.h"
 #include "verity/image.h"
@@ -104,9 +105,32 @@ static int finish(const char *part, const char *file, const char *salt, struct e
 	return 0;
 }
 
+/* The image in file `part`, like the one a person named. */
+static int build_like(const struct opts *o, const char *tree, const char *id, const char *part,
+		      struct layout_report *ret, struct err *e)
+{
+	AUTO_SYS_FD like = { sys_linux(), -1 };
+	char made[PATH_MAX];
+	int q = snprintf(made, sizeof(made), "%s.mkfs", part);
+
+	if (q < 0 || (size_t)q >= sizeof(made))
+		return err_set(e, ERR_INPUT, ENAMETOOLONG, "'%.100s...' is too long", part);
+	if (o->wish.like && strcmp(o->wish.like, "none") != 0) {
+		like.fd = open(o->wish.like, O_RDONLY | O_CLOEXEC);
+		if (like.fd < 0)
+			return err_set(e, ERR_INPUT, errno, "open '%s': %s", o->wish.like,
+				       strerror(errno));
+	}
+	q = build_image(tree, id, made, e);
+	q = q < 0 ? q : layout_apply(made, like.fd, o->wish.like, part, ret, e);
+	(void)unlink(made);
+	return q;
+}
+
 int verb_image(const struct opts *o, struct err *e)
 {
 	char id[RELEASE_IMAGE_MAX], part[PATH_MAX];
+	struct layout_report layout;
 	const char *tree = o->word[1], *file = o->word[2];
 	int q;
 
@@ -125,9 +149,11 @@ int verb_image(const struct opts *o, struct err *e)
 	q = snprintf(part, sizeof(part), "%s.part", file);
 	if (q < 0 || (size_t)q >= sizeof(part))
 		return err_set(e, ERR_INPUT, ENAMETOOLONG, "'%.100s...' is too long", file);
-	q = build_image(tree, id, part, e);
+	q = build_like(o, tree, id, part, &layout, e);
 	q = q < 0 ? q : finish(part, file, o->wish.salt, e);
 	if (q < 0)
 		(void)unlink(part);
+	else
+		layout_say(&layout, o->wish.like);
 	return q;
 }

@@ -153,6 +153,8 @@ static void print_report(const struct opts *o, const struct repo *r, const struc
 	printf("%-11s %s %s, root %.*s\n", p->built ? "built" : "image",
 	       p->built ? "usr.erofs" : o->wish.usr, text_bytes(p->usr_bytes, a, sizeof(a)),
 	       SHORT_HASH, hex);
+	if (p->built)
+		layout_say(&p->layout, o->wish.like ? o->wish.like : p->like);
 	printf("compressed  full %s, %.1f %%\n", text_bytes(p->full_bytes, a, sizeof(a)),
 	       100.0 * (double)p->full_bytes / (double)p->usr_bytes);
 	print_deltas(p);

@@ -13,7 +13,7 @@ static const char usage[] =
 	"Usage: proa-publish init REPO --image ID --keys DIR [--channel NAME]...\n"
 	"       proa-publish release REPO --version V --channel C --keys DIR --usr IMAGE|DIR\n"
 	"                    (--kernel F --initrd F | --uki F) [OPTION...]\n"
-	"       proa-publish image DIR FILE [--image ID] [--salt HEX]\n"
+	"       proa-publish image DIR FILE [--image ID] [--like OLD] [--salt HEX]\n"
 	"       proa-publish channel add REPO NAME --keys DIR\n"
 	"       proa-publish channel promote REPO VERSION --from A --to B --keys DIR\n"
 	"       proa-publish channel pause|resume|remove-release REPO CHANNEL VERSION --keys DIR\n"
@@ -48,6 +48,8 @@ static const char usage_options[] =
 	"      --yes             sign: do not ask\n"
 	"      --warn DAYS       status: warn so long before a role expires\n"
 	"      --usr PATH        a /usr image, or a directory to make an erofs image of\n"
+	"      --like OLD        lay that out like image OLD, so that hosts write little; none\n"
+	"                        (default of release: like the newest it makes a delta from)\n"
 	"      --uki FILE        a finished UKI, or it is built from:\n"
 	"      --kernel FILE, --initrd FILE, --stub FILE, --os-release FILE, --uname TEXT\n"
 	"      --cmdline TEXT    kernel command line (@FILE reads it); usrhash= is added\n"
@@ -90,6 +92,7 @@ enum code {
 	O_BASE_DIR,
 	O_VERSION,
 	O_USR,
+	O_LIKE,
 	O_UKI,
 	O_KERNEL,
 	O_INITRD,
@@ -145,6 +148,7 @@ static const struct option options[] = {
 	{ "base-dir", required_argument, NULL, O_BASE_DIR },
 	{ "version", required_argument, NULL, O_VERSION },
 	{ "usr", required_argument, NULL, O_USR },
+	{ "like", required_argument, NULL, O_LIKE },
 	{ "uki", required_argument, NULL, O_UKI },
 	{ "kernel", required_argument, NULL, O_KERNEL },
 	{ "initrd", required_argument, NULL, O_INITRD },
@@ -213,6 +217,7 @@ static const char **text_of(struct opts *o, int c)
 		{ O_BASE_DIR, &w->delta.base_dir },
 		{ O_VERSION, &w->version },
 		{ O_USR, &w->usr },
+		{ O_LIKE, &w->like },
 		{ O_UKI, &w->uki },
 		{ O_KERNEL, &w->kernel },
 		{ O_INITRD, &w->initrd },
@@ -349,6 +354,7 @@ static const char *idle_option(const struct opts *o)
 		const char *name, *verbs;
 	} only[] = {
 		{ o->dry_run, "--dry-run", " gc " },
+		{ o->wish.like, "--like", " image release " },
 		{ o->propose, "--propose", " init release channel " },
 		{ o->n_edit > 0, "a key change", " init root channel " },
 		{ o->rebuild, "--rebuild", " root channel " },

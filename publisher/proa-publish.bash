@@ -29,7 +29,7 @@ _proa_publish() {
 	if [[ -z $words && $cur == -* ]]; then
 		case $verbs in
 		init*) words="$keys --image --channel --arch --encrypt --propose --add-key --threshold" ;;
-		release*) words="$keys $offer --channel --version --usr --kernel --initrd --uki --stub --cmdline --os-release
+		release*) words="$keys $offer --channel --version --usr --like --kernel --initrd --uki --stub --cmdline --os-release
 			--uname --sign-key --sign-cert --sbom --arch --salt --level --from --base-dir" ;;
 		'channel promote') words="$keys $offer --from --to" ;;
 		'channel set') words="$keys $policy --propose" ;;
@@ -45,7 +45,7 @@ _proa_publish() {
 		export*) words='--keys --root --channel --since' ;;
 		verify*) words='--keys --root' ;;
 		gc*) words='--keep --dry-run' ;;
-		image*) words='--image --salt' ;;
+		image*) words='--image --like --salt' ;;
 		*) words=$keys ;;
 		esac
 	fi

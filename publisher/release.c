@@ -116,6 +116,46 @@ static int check_unique(const struct work *w, struct err *e)
 
 /* ---- /usr ---- */
 
+/* What the image should lie like; *ret stays without a descriptor when there is nothing. */
+static int like_open(struct work *w, struct sys_fd *ret, struct err *e)
+{
+	const char *like = w->w->like;
+
+	if (like && strcmp(like, "none") == 0)
+		return 0;
+	if (like) {
+		ret->fd = open(like, O_RDONLY | O_CLOEXEC);
+		return ret->fd < 0 ? err_set(e, ERR_INPUT, errno, "open '%s': %s", like,
+					     strerror(errno))
+				   : 0;
+	}
+	if (w->bases.n == 0)
+		return 0;
+	(void)snprintf(w->report->like, sizeof(w->report->like), "%s", w->bases.m[0].version);
+	return delta_usr_open(w->r, &w->w->delta, &w->bases.m[0], ret, e);
+}
+
+static int build_usr(struct work *w, struct err *e)
+{
+	const char *name = w->w->like ? w->w->like : w->report->like;
+	AUTO_SYS_FD like = { sys_linux(), -1 };
+	char made[PATH_MAX];
+	int q = like_open(w, &like, e);
+
+	q = q < 0 ? q : build_erofs(w->r, w->w->usr, made, e);
+	q = q < 0 ? q : repo_tmp_path(w->r, "usr.laid.erofs", w->usr_path, e);
+	if (q < 0)
+		return q;
+	q = layout_apply(made, like.fd, name, w->usr_path, &w->report->layout, e);
+	if (q == -ENOTSUP && !w->w->like) {
+		/* a base of another make: nothing can lie like it */
+		w->report->like[0] = '\0';
+		q = layout_apply(made, -1, "", w->usr_path, &w->report->layout, e);
+	}
+	(void)unlink(made);
+	return q;
+}
+
 static int open_usr(struct work *w, struct err *e)
 {
 	struct stat st;
@@ -124,8 +164,12 @@ static int open_usr(struct work *w, struct err *e)
 	if (stat(w->w->usr, &st) < 0)
 		return err_set(e, ERR_INPUT, errno, "--usr '%s': %s", w->w->usr, strerror(errno));
 	w->report->built = S_ISDIR(st.st_mode);
+	if (w->w->like && !w->report->built)
+		return err_set(e, ERR_INPUT, EINVAL,
+			       "--like is for an image that is built here: '%s' is one already",
+			       w->w->usr);
 	if (w->report->built)
-		q = build_erofs(w->r, w->w->usr, w->usr_path, e);
+		q = build_usr(w, e);
 	else
 		(void)snprintf(w->usr_path, sizeof(w->usr_path), "%s", w->w->usr);
 	if (q < 0)

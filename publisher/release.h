@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "publisher/delta.h"
 #include "publisher/keys.h"
+#include "publisher/layout.h"
 #include "publisher/policy.h"
 #include "publisher/repo.h"
 #include "publisher/roles.h"
@@ -15,8 +16,9 @@
 /* What a person asked for with `proa-publish release`; NULL: not given. */
 struct release_wish {
 	const char *version, *channel, *arch;
-	const char *usr; /* image or directory */
-	const char *uki; /* finished, or else: */
+	const char *usr;  /* image or directory */
+	const char *like; /* image to be laid out like, "none"; NULL: the newest base */
+	const char *uki;  /* finished, or else: */
 	const char *kernel, *initrd, *stub, *cmdline, *os_release, *uname;
 	const char *sign_key, *sign_cert;
 	const char *salt; /* hex; NULL: the product's */
@@ -33,6 +35,8 @@ struct release_report {
 	uint8_t root[SHA256_BYTES];
 	char was[RELEASE_VERSION_MAX]; /* newest of the channel before; empty: none */
 	bool built;
+	struct layout_report layout;    /* when built */
+	char like[RELEASE_VERSION_MAX]; /* it was laid out like that release; empty: --like */
 	struct delta_report delta[DELTA_BASES_MAX];
 	size_t n_delta;
 	const char *advice[4]; /* sentences about an image that makes updates large */

@@ -50,6 +50,11 @@ def shell(command, **kw):
     return must("bash", "-c", f"set -o pipefail; {command}", **kw)
 
 
+def stamp_of(*files):
+    """Changes when one of them does."""
+    return " ".join(f"{f.stat().st_size}.{f.stat().st_mtime_ns}" for f in files)
+
+
 def build():
     say("building Proa")
     must(TOP / "tests/deps", "build", "check", "bench")

@@ -3,7 +3,7 @@
 which holds the old one would run. All write the same target and are compared with the same image."""
 import pathlib
 
-from lab import fail, must, shell
+from lab import fail, must, shell, stamp_of
 
 SWU = """software = {{ version = "1.0"; hardware-compatibility: [ "1.0" ];
  images: ( {{ filename = "{file}"; device = "{target}"; sha256 = "{sha}"; {rest} }} ); }}
@@ -68,11 +68,12 @@ class Peer:
         self.made = self.w / "made"
 
     def prepare(self):
-        if self.made.exists():
+        stamp = stamp_of(self.old, self.new)
+        if self.made.exists() and self.made.read_text() == stamp:
             return
         shell(f"rm -rf {self.w}; mkdir -p {self.w}")
         self.publish()
-        self.made.write_text("")
+        self.made.write_text(stamp)
 
     def publish(self):
         """Makes what the server serves."""

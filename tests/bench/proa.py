@@ -6,7 +6,7 @@ import shutil
 import time
 
 import content
-from lab import MIB, Server, fail, must, sample, say, shell
+from lab import MIB, Server, fail, must, sample, say, shell, stamp_of
 
 IMAGE = "bench"
 USR = "8484680c-9521-48c6-9c11-b0720656f69e"
@@ -39,6 +39,7 @@ class Proa:
     def prepare(self):
         stamp = hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in
                                         (self.bin / "proa-publish", self.bin / "proad"))).hexdigest()
+        stamp += f" {stamp_of(self.old, self.new)}"
         made = self.w / "made"
         if made.exists() and made.read_text() == stamp:
             must(self.bin / "proa-publish", "refresh", self.repo, "--keys", self.keys)

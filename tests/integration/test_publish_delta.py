@@ -42,10 +42,17 @@ class Image(Case):
             else:
                 shutil.copy(path, to, follow_symlinks=False)
         self.image(other, "b")
-        self.release("1.1.0")
         self.assertEqual(sha256(self.dir / "a"), sha256(self.dir / "b"))
-        self.assertEqual(sha256(self.dir / "a"), sha256(self.restore("1.1.0", "usr-full")))
-        self.assertIn("root        %s\n" % self.manifest("1.1.0")["usr"]["root_hash"], out)
+        self.assertIn("layout      like 1.0.0, holes", self.release("1.1.0").stdout)
+        shutil.copy(self.restore("1.0.0", "usr-full"), self.dir / "old")
+        self.assertIn("layout      like %s," % (self.dir / "old"),
+                      self.image(usr, "c", "--like", self.dir / "old").stdout)
+        self.assertEqual(sha256(self.dir / "c"), sha256(self.restore("1.1.0", "usr-full")))
+        self.release("1.2.0", "--like", "none")
+        self.assertEqual(sha256(self.dir / "a"), sha256(self.restore("1.2.0", "usr-full")))
+        self.refused(self.release("1.3.0", "--like", "none", "--os-release", usr / "lib/os-release",
+                                  usr=self.dir / "a", ok=False), "--like")
+        self.assertIn("root        %s\n" % self.manifest("1.2.0")["usr"]["root_hash"], out)
         run("fsck.erofs", self.dir / "a")
 
     def test_warnings(self):

@@ -16,7 +16,6 @@
 #define BLOCK_LOG    12u
 #define INODE_SLOT   32u
 #define DIRENT_BYTES 12u
-#define FNV_BASIS    0xcbf29ce484222325u
 #define FNV_PRIME    0x100000001b3u
 /* lz4 0padding, compression configs, second algorithm, packed tails, fragments */
 #define INCOMPAT_COMPRESSED (0x1u | 0x2u | 0x8u | 0x10u | 0x20u)
@@ -34,7 +33,7 @@ struct inode {
 /* A directory still to be read. */
 struct pending {
 	uint64_t nid;
-	uint64_t path, alike; /* hashes of its path */
+	struct erofs_path path;
 	unsigned depth;
 };
 
@@ -123,7 +122,7 @@ static uint64_t inode_blocks(const struct walk *w, const struct inode *in)
 	return blocks <= w->n / BLOCK && in->data <= w->n / BLOCK - blocks ? blocks : 0;
 }
 
-static bool map_add(struct walk *w, const struct inode *in, uint64_t path, uint64_t alike)
+static bool map_add(struct walk *w, const struct inode *in, const struct erofs_path *path)
 {
 	uint64_t blocks = inode_blocks(w, in);
 	void *p = w->map->file;
@@ -134,7 +133,8 @@ static bool map_add(struct walk *w, const struct inode *in, uint64_t path, uint6
 		return false;
 	w->map->file = p;
 	w->map->file[w->map->n++] =
-		(struct erofs_file){ path, alike, (uint32_t)in->data, (uint32_t)blocks, in->bytes };
+		(struct erofs_file){ path->path, path->alike, (uint32_t)in->data, (uint32_t)blocks,
+				     in->bytes };
 	return true;
 }
 
@@ -158,17 +158,16 @@ static bool is_digit(uint8_t c)
 	return c >= '0' && c <= '9';
 }
 
-/* Goes on with both hashes of a path: "/" and a name. */
-static void path_add(struct pending *d, const uint8_t *name, size_t n)
+void erofs_path_add(struct erofs_path *p, const uint8_t *name, size_t n)
 {
-	d->path = (d->path ^ '/') * FNV_PRIME;
-	d->alike = (d->alike ^ '/') * FNV_PRIME;
+	p->path = (p->path ^ '/') * FNV_PRIME;
+	p->alike = (p->alike ^ '/') * FNV_PRIME;
 	for (size_t i = 0; i < n; i++) {
-		d->path = (d->path ^ name[i]) * FNV_PRIME;
+		p->path = (p->path ^ name[i]) * FNV_PRIME;
 		if (!is_digit(name[i]))
-			d->alike = (d->alike ^ name[i]) * FNV_PRIME;
+			p->alike = (p->alike ^ name[i]) * FNV_PRIME;
 		else if (i == 0 || !is_digit(name[i - 1]))
-			d->alike = (d->alike ^ '0') * FNV_PRIME;
+			p->alike = (p->alike ^ '0') * FNV_PRIME;
 	}
 }
 
@@ -185,7 +184,7 @@ static int entry_take(struct walk *w, const struct pending *dir, uint64_t nid, c
 		return 0;
 	d.nid = nid;
 	d.depth++;
-	path_add(&d, name, n);
+	erofs_path_add(&d.path, name, n);
 	if (w->fn)
 		r = w->fn(w->arg, (const char *)name, n, in.mode,
 			  S_ISREG(in.mode) && in.layout == LAYOUT_INLINE && in.bytes % BLOCK);
@@ -193,7 +192,7 @@ static int entry_take(struct walk *w, const struct pending *dir, uint64_t nid, c
 		return r;
 	if (S_ISDIR(in.mode) && !dir_push(w, &d))
 		r = -ENOMEM;
-	if (w->map && (S_ISDIR(in.mode) || S_ISREG(in.mode)) && !map_add(w, &in, d.path, d.alike))
+	if (w->map && (S_ISDIR(in.mode) || S_ISREG(in.mode)) && !map_add(w, &in, &d.path))
 		r = -ENOMEM;
 	return r;
 }
@@ -246,7 +245,7 @@ static int dir_read(struct walk *w, const struct pending *dir)
 static int tree_walk(struct walk *w)
 {
 	const uint8_t *sb = w->p + SUPER_AT;
-	const struct pending root = { le16_get(sb + 14), FNV_BASIS, FNV_BASIS, 0 };
+	const struct pending root = { le16_get(sb + 14), EROFS_PATH_ROOT, 0 };
 	int r = 0;
 
 	w->meta = (uint64_t)le32_get(sb + 40) * BLOCK;

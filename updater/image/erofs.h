@@ -17,6 +17,18 @@
 #define EROFS_NAME_MAX  255u
 #define EROFS_DEPTH_MAX 64u
 
+/* Hashes of a path: as it is, and with every run of digits as one (that of other versions of it).
+ */
+struct erofs_path {
+	uint64_t path, alike;
+};
+#define EROFS_PATH_ROOT                                                                            \
+	{                                                                                          \
+		0xcbf29ce484222325u, 0xcbf29ce484222325u                                           \
+	}
+/* Goes on with "/" and a name. */
+void erofs_path_add(struct erofs_path *p, const uint8_t *name, size_t n);
+
 /* Whole blocks of a regular file, or of a directory. */
 struct erofs_file {
 	uint64_t path;  /* hash of its path */
