@@ -29,7 +29,7 @@ static void cannot(const char *what, const char *detail, size_t n, char text[HEA
 	char clean[HEALTH_LINE_MAX];
 
 	(void)text_clean(detail, n, clean, sizeof(clean));
-	(void)snprintf(text, HEALTH_LINE_MAX, "%s%.150s", what, clean);
+	(void)snprintf(text, HEALTH_LINE_MAX, "%s%.130s", what, clean);
 }
 
 static enum health_update_end judge_answer(const json_t *o, char text[HEALTH_LINE_MAX])
