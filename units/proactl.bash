@@ -23,6 +23,7 @@ _proactl() {
 	'') [[ $cur == -* ]] || options=$verbs ;;
 	stage) options+=' --dry-run --any-size' ;;
 	update) options+=' --reboot --unattended --any-size' ;;
+	reboot) options+=' --force --unattended' ;;
 	limit) [[ $cur == -* ]] || options=off ;;
 	rollback) options+=' --reason' ;;
 	audit) options='--next --pcr --deep --all --json --repository --attest --nonce --tpm --root --esp --disk

@@ -19,9 +19,17 @@
 const char *agent_verb_name(enum agent_verb v)
 {
 	static const char *const names[] = {
-		[AGENT_NONE] = "none",   [AGENT_CHECK] = "check",       [AGENT_STAGE] = "stage",
-		[AGENT_APPLY] = "apply", [AGENT_ROLLBACK] = "rollback", [AGENT_FORGIVE] = "forgive",
-		[AGENT_WHY] = "why",     [AGENT_REBOOT] = "reboot",     [AGENT_PLAN] = "plan",
+		[AGENT_NONE] = "none",
+		[AGENT_CHECK] = "check",
+		[AGENT_STAGE] = "stage",
+		[AGENT_APPLY] = "apply",
+		[AGENT_ROLLBACK] = "rollback",
+		[AGENT_FORGIVE] = "forgive",
+		[AGENT_WHY] = "why",
+		[AGENT_REBOOT] = "reboot",
+		[AGENT_PLAN] = "plan",
+		[AGENT_REBOOT_ALLOWED] = "reboot when allowed",
+		[AGENT_REBOOT_NOW] = "reboot now",
 	};
 
 	return names[v];
@@ -70,7 +78,9 @@ static int look(struct agent *a, struct err *e)
 	if (r < 0)
 		return r;
 	a->warned = true;
-	r = host_live_read(a->sys, &conf, &live, e);
+	r = a->live ? 0 : host_live_read(a->sys, &conf, &live, e);
+	if (a->live)
+		live = *a->live;
 	if (r < 0)
 		return r;
 	r = host_open(a->sys, &conf, &live, &a->host, e);
@@ -122,6 +132,9 @@ static int settle(struct agent *a, struct err *e)
 		return r;
 	if (s.news != MACHINE_NEWS_NONE)
 		a->news = s;
+	r = agent_reboot_heard(a, &s, e);
+	if (r < 0)
+		return r;
 	a->verified = rec.metadata_time;
 	a->built = built_time();
 	a->opened = true;
@@ -162,7 +175,11 @@ static int run_verb(struct agent *a, enum agent_verb v, const char *arg, json_t 
 	case AGENT_WHY:
 		return agent_run_why(a, ret, e);
 	case AGENT_REBOOT:
-		return agent_run_reboot(a, ret, e);
+		return agent_run_reboot(a, REBOOT_BY_PERSON, ret, e);
+	case AGENT_REBOOT_ALLOWED:
+		return agent_run_reboot(a, REBOOT_BY_ITSELF, ret, e);
+	case AGENT_REBOOT_NOW:
+		return agent_run_reboot(a, REBOOT_BY_FORCE, ret, e);
 	case AGENT_NONE:
 		break;
 	}
@@ -181,6 +198,8 @@ static enum machine_state state_of(enum agent_verb v, enum machine_state before)
 	case AGENT_APPLY:
 		return MACHINE_APPLYING;
 	case AGENT_REBOOT:
+	case AGENT_REBOOT_ALLOWED:
+	case AGENT_REBOOT_NOW:
 		return MACHINE_REBOOTING;
 	case AGENT_ROLLBACK:
 	case AGENT_FORGIVE:
@@ -207,6 +226,8 @@ int agent_look_status(struct agent *a, json_t **ret, struct err *e)
 	if (r < 0)
 		return r;
 	r = report_window(&a->host->conf, agent_now(a), o, e);
+	if (r == 0)
+		r = agent_reboot_status(a, o, e);
 	if (r < 0) {
 		json_decref(o);
 		return r;
@@ -230,6 +251,8 @@ static int run_alone(struct agent *a, enum agent_verb v, const char *arg, json_t
 	r = lock_host(a, LOCK_TRIES, &lock, e);
 	if (r == 0)
 		r = settle(a, e);
+	if (r == 0 && (v == AGENT_STAGE || v == AGENT_CHECK))
+		r = agent_reboot_owed(a, e);
 	if (r == 0)
 		r = agent_look_status(a, &before, e);
 	if (r < 0)
@@ -242,6 +265,18 @@ static int run_alone(struct agent *a, enum agent_verb v, const char *arg, json_t
 	a->busy = AGENT_NONE;
 	a->paused = false;
 	return r;
+}
+
+int agent_finish(struct agent *a, struct err *e)
+{
+	AUTO_SYS_FD lock = { .sys = a->sys, .fd = -1 };
+	int r = look(a, e);
+
+	if (r == 0)
+		r = lock_host(a, LOCK_TRIES, &lock, e);
+	if (r == 0)
+		r = settle(a, e);
+	return r < 0 ? r : agent_reboot_owed(a, e);
 }
 
 bool agent_pause(struct agent *a, bool paused)

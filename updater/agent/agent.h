@@ -25,14 +25,24 @@ enum agent_verb {
 	AGENT_WHY,
 	AGENT_REBOOT,
 	AGENT_PLAN,
+	AGENT_REBOOT_ALLOWED, /* by itself: when Reboot=, window, lock, hooks and others let it */
+	AGENT_REBOOT_NOW,     /* whatever stands in the way */
 };
 const char *agent_verb_name(enum agent_verb v); /* "check", ... */
 
+/* Who else has a say in when this machine goes down. */
+struct agent_session {
+	char inhibitor[300]; /* "who (pid): why"; empty: nobody */
+	unsigned users;      /* people who are logged in */
+};
+
 struct agent {
 	struct sys *sys;
-	const char *config_file;   /* NULL: the host's */
-	const char *fetch_program; /* NULL: the service */
-	struct host *host;         /* NULL until opened */
+	const struct host_live *live; /* NULL: as this machine shows; a test may say */
+	const char *config_file;      /* NULL: the host's */
+	const char *fetch_program;    /* NULL: the service */
+	const char *hook_program;     /* with fetch_program: proa-hook as a child */
+	struct host *host;            /* NULL until opened */
 
 	/* what happens, for status and progress */
 	enum agent_verb busy;
@@ -55,7 +65,10 @@ struct agent {
 			 uint64_t total);
 	void (*note)(void *arg, const char *text);
 	void (*changed)(void *arg); /* what describe says of the state is another now */
-	int (*reboot)(void *arg, struct err *e);
+	/* delay_s: for people to end their work; force: whoever inhibits it */
+	int (*reboot)(void *arg, uint32_t delay_s, bool force, struct err *e);
+	void (*session)(void *arg, struct agent_session *ret);
+	void (*wake)(void *arg, int64_t at); /* have AGENT_REBOOT_ALLOWED run then */
 	void *arg;
 };
 
@@ -68,6 +81,9 @@ const char *agent_phase_name(enum act_phase p);
  */
 int agent_open(struct agent *a, struct err *e) __attribute__((warn_unused_result));
 void agent_done(struct agent *a);
+
+/* After a boot: what is owed to hooks and the lock server because of it. Opens the host. */
+int agent_finish(struct agent *a, struct err *e) __attribute__((warn_unused_result));
 
 /*
  * Holds the verb that runs, or lets it go on: reading, writing and downloading. False: none runs.

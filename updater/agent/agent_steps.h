@@ -3,6 +3,8 @@
 #define UPDATER_AGENT_AGENT_STEPS_H
 
 #include "updater/agent/agent.h"
+#include "updater/agent/reboot.h"
+#include "updater/hook/ask.h"
 
 /* What the files agent*.c share; agent.h is for everybody else. */
 
@@ -51,6 +53,22 @@ int agent_check_put_error(const struct agent_check *c, const struct err *bad, js
 /* What MaxDownload= comes to for this release; 0: any number of bytes. */
 uint64_t agent_max_fetch(const struct config *conf, const struct release_manifest *m);
 
+/* ---- agent_reboot.c: lock, hooks, reboot, hooks, unlock ---- */
+
+/* Hooks with the configuration's directories and deadline; failing to ask is an answer too. */
+void agent_hooks(struct agent *a, const struct hook_ask *what, struct hook_answer *ret);
+
+/* What is owed because of an earlier boot; nothing on most. Later again what fails. */
+int agent_reboot_owed(struct agent *a, struct err *e) __attribute__((warn_unused_result));
+
+/* Settling had news: the hooks that belong to it are owed, whoever rebooted. */
+int agent_reboot_heard(struct agent *a, const struct machine_settle *s, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* Adds "reboot_wait" to the status when there is something to say. */
+int agent_reboot_status(struct agent *a, json_t *status, struct err *e)
+	__attribute__((warn_unused_result));
+
 /* ---- the verbs; *ret: a fresh object for the caller ---- */
 
 int agent_run_check(struct agent *a, json_t **ret, struct err *e)
@@ -65,7 +83,7 @@ int agent_run_rollback(struct agent *a, const char *reason, json_t **ret, struct
 	__attribute__((warn_unused_result));
 int agent_run_forgive(struct agent *a, const char *version, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));
-int agent_run_reboot(struct agent *a, json_t **ret, struct err *e)
+int agent_run_reboot(struct agent *a, enum reboot_by by, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));
 
 /* The decision beside the status, so that one answer explains everything. */

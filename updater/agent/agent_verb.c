@@ -89,6 +89,37 @@ int agent_run_plan(struct agent *a, json_t **ret, struct err *e)
 	return 0;
 }
 
+/* True if the chosen release lies in its slot already. */
+static bool staged_already(struct agent *a, const char *version)
+{
+	struct record rec;
+
+	return record_load(a->sys, a->host->state, &rec, NULL) == 0 &&
+	       (rec.phase == RECORD_STAGED || rec.phase == RECORD_APPLIED) &&
+	       strcmp(rec.target.version, version) == 0;
+}
+
+/* pre-stage.d may postpone it: then the decision says so. 1: it may go on. */
+static int may_stage(struct agent *a, const char *version, json_t *decision, struct err *e)
+{
+	struct hook_ask ask = { .stage = HOOK_PRE_STAGE };
+	struct hook_answer y;
+	int r;
+
+	if (staged_already(a, version))
+		return 1;
+	(void)snprintf(ask.version, sizeof(ask.version), "%s", version);
+	(void)snprintf(ask.from, sizeof(ask.from), "%s", a->host->running ? a->host->version : "");
+	(void)snprintf(ask.reason, sizeof(ask.reason), "update");
+	agent_hooks(a, &ask, &y);
+	if (y.ok)
+		return 1;
+	if (agent_cancelled(a))
+		return err_set(e, ERR_RETRY, ECANCELED, "cancelled");
+	r = report_hook(decision, version, y.text, e);
+	return r < 0 ? r : 0;
+}
+
 int agent_run_stage(struct agent *a, bool any_size, json_t **ret, struct err *e)
 {
 	AUTO_AGENT_CHECK c = { .fetch = NULL };
@@ -110,6 +141,13 @@ int agent_run_stage(struct agent *a, bool any_size, json_t **ret, struct err *e)
 	r = trust_manifest(&c.job, &c.trust, c.decision.chosen, &m, e);
 	if (r < 0)
 		return r;
+	r = may_stage(a, m.version, o, e);
+	if (r < 0)
+		return r;
+	if (r == 0) {
+		*ret = json_incref(o);
+		return 0;
+	}
 	w.fetch = c.fetch;
 	act.max_fetch = any_size ? 0 : agent_max_fetch(&a->host->conf, &m);
 	r = act_stage(&act, &m, &res, e);
@@ -119,6 +157,21 @@ int agent_run_stage(struct agent *a, bool any_size, json_t **ret, struct err *e)
 		return r;
 	*ret = json_incref(o);
 	return 0;
+}
+
+/* For whoever reboots this host in our place (kured); failing to say so fails nothing. */
+static void set_sentinel(struct agent *a, bool on)
+{
+	struct hook_ask ask = { .stage = HOOK_SENTINEL };
+	struct hook_answer y;
+
+	if (!a->host->live || !a->host->conf.terms.sentinel[0])
+		return;
+	(void)snprintf(ask.dirs, sizeof(ask.dirs), "%s", a->host->conf.terms.sentinel);
+	(void)snprintf(ask.outcome, sizeof(ask.outcome), "%s", on ? "on" : "");
+	agent_hooks(a, &ask, &y);
+	if (!y.ok && a->note)
+		a->note(a->arg, y.text);
 }
 
 int agent_run_apply(struct agent *a, json_t **ret, struct err *e)
@@ -133,6 +186,8 @@ int agent_run_apply(struct agent *a, json_t **ret, struct err *e)
 	if (!o)
 		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
 	r = act_apply(&act, &res, e);
+	if (r == 0)
+		set_sentinel(a, true);
 	if (r == 0)
 		r = record_load(a->sys, a->host->state, &rec, e);
 	if (r == 0)
@@ -156,6 +211,8 @@ int agent_run_rollback(struct agent *a, const char *reason, json_t **ret, struct
 		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
 	(void)snprintf(was, sizeof(was), "%s", a->host->version);
 	r = act_rollback(&act, reason ? reason : "", gone, e);
+	if (r == 0)
+		set_sentinel(a, false);
 	if (r == 0)
 		r = host_look(a->host, e);
 	if (r < 0)
@@ -199,25 +256,5 @@ int agent_run_forgive(struct agent *a, const char *version, json_t **ret, struct
 	if (r < 0)
 		return r;
 	*ret = json_incref(o);
-	return 0;
-}
-
-int agent_run_reboot(struct agent *a, json_t **ret, struct err *e)
-{
-	struct machine_facts f;
-	struct record rec;
-	int r = record_load(a->sys, a->host->state, &rec, e);
-
-	if (r < 0)
-		return r;
-	host_facts(a->host, &rec, agent_now(a), &f);
-	r = machine_may(&rec, &f, MACHINE_REBOOT, e);
-	if (r == 0 && !a->reboot)
-		r = err_set(e, ERR_BUG, ENOSYS, "this agent cannot reboot");
-	if (r == 0)
-		r = a->reboot(a->arg, e);
-	if (r < 0)
-		return r;
-	*ret = json_object();
 	return 0;
 }

@@ -8,7 +8,6 @@
 #include "base/buf.h"
 #include "base/num.h"
 #include "base/progress.h"
-#include "base/spawn.h"
 #include "base/text.h"
 
 #define SIGNAL_STEP_MS 100u
@@ -103,6 +102,18 @@ static int on_reboot(sd_bus_message *m, void *arg, sd_bus_error *error)
 {
 	(void)error;
 	return take_verb(arg, AGENT_REBOOT, "", m);
+}
+
+static int on_reboot_allowed(sd_bus_message *m, void *arg, sd_bus_error *error)
+{
+	(void)error;
+	return take_verb(arg, AGENT_REBOOT_ALLOWED, "", m);
+}
+
+static int on_reboot_now(sd_bus_message *m, void *arg, sd_bus_error *error)
+{
+	(void)error;
+	return take_verb(arg, AGENT_REBOOT_NOW, "", m);
 }
 
 static int with_text(struct bus *b, enum agent_verb v, sd_bus_message *m)
@@ -249,6 +260,10 @@ static const sd_bus_vtable vtable[] = {
 				on_forgive, 0),
 	SD_BUS_METHOD_WITH_ARGS("Why", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", explanation), on_why, 0),
 	SD_BUS_METHOD_WITH_ARGS("Reboot", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result), on_reboot, 0),
+	SD_BUS_METHOD_WITH_ARGS("RebootWhenAllowed", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result),
+				on_reboot_allowed, 0),
+	SD_BUS_METHOD_WITH_ARGS("RebootNow", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result),
+				on_reboot_now, 0),
 	SD_BUS_METHOD_WITH_ARGS("Cancel", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_cancel, 0),
 	SD_BUS_METHOD_WITH_ARGS("Describe", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", status), on_describe,
 				READ),
@@ -378,32 +393,6 @@ void bus_note(void *arg, const char *text)
 		return;
 	(void)sd_bus_emit_signal(b->bus, BUS_PATH, BUS_INTERFACE, "Note", "s",
 				 text_clean(text, strlen(text), clean, sizeof(clean)));
-}
-
-int bus_reboot(void *arg, struct err *e)
-{
-	static const char *const systemctl[] = { "systemctl", "reboot", NULL };
-	struct bus *b = arg;
-	sd_bus_error error = SD_BUS_ERROR_NULL;
-	int r;
-
-	if (b->peer) { /* there may be no system bus: systemctl reaches the manager without */
-		r = spawn_check(systemctl, e);
-		return r < 0 ? err_wrap(e, r, "cannot reboot") : 0;
-	}
-	r = sd_bus_call_method(b->bus, "org.freedesktop.login1", "/org/freedesktop/login1",
-			       "org.freedesktop.login1.Manager", "Reboot", &error, NULL, "b", 0);
-	if (r < 0) { /* a host without logind */
-		sd_bus_error_free(&error);
-		r = sd_bus_call_method(
-			b->bus, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-			"org.freedesktop.systemd1.Manager", "Reboot", &error, NULL, "");
-	}
-	if (r < 0)
-		r = err_set(e, ERR_HOST, -r, "cannot reboot: %s",
-			    error.message ? error.message : strerror(-r));
-	sd_bus_error_free(&error);
-	return r < 0 ? r : 0;
 }
 
 bool bus_leave(struct bus *b)

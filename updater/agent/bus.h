@@ -51,7 +51,10 @@ void bus_progress(void *arg, enum agent_verb v, enum act_phase phase, uint64_t d
 		  uint64_t total);
 void bus_note(void *arg, const char *text); /* a flood is thinned out */
 void bus_changed(void *arg);
-/* Reboot through logind. */
-int bus_reboot(void *arg, struct err *e) __attribute__((warn_unused_result));
+/* Through logind. */
+int bus_reboot(struct bus *b, uint32_t delay_s, bool force, struct err *e)
+	__attribute__((warn_unused_result));
+void bus_session(struct bus *b, struct agent_session *ret);
+void bus_wake(struct bus *b, int64_t at);
 
 #endif

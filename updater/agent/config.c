@@ -46,6 +46,22 @@ static const char *const known[] = {
 	"Fetch.MinimumRate",
 	"Fetch.MinimumTime",
 	"Fetch.Deadline",
+	"Lock.Type",
+	"Lock.URL",
+	"Lock.Group",
+	"Lock.Id",
+	"Lock.Places",
+	"Lock.CA",
+	"Lock.Certificate",
+	"Lock.Key",
+	"Lock.KeepOnFailure",
+	"Lock.Timeout",
+	"Hooks.Directories",
+	"Hooks.Timeout",
+	"Hooks.Socket",
+	"Reboot.Retry",
+	"Reboot.Notice",
+	"Reboot.Sentinel",
 	/* proa-health reads these */
 	"Health.Deadline",
 	"Health.Greenboot",
@@ -409,6 +425,8 @@ int config_load(const char *file, config_warn_fn warn, void *arg, struct config 
 		r = load_update(c, &cfg, e);
 	if (r == 0)
 		r = load_fetch(c, &cfg, e);
+	if (r == 0)
+		r = config_load_reboot(c, &cfg, e);
 	if (r < 0)
 		return r;
 	*ret = cfg;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "updater/agent/config_reboot.h"
 #include "updater/agent/window.h"
 #include "updater/release/decide.h"
 
@@ -40,6 +41,9 @@ struct config {
 	enum config_mode mode;      /* [Update] Mode= */
 	enum config_reboot reboot;  /* [Update] Reboot= */
 	struct windows windows;     /* [Update] RebootWindow= */
+	struct config_lock lock;
+	struct config_hooks hooks;
+	struct config_reboot_terms terms;
 	/* [Update] MaxDownload=: bytes, or percent of the whole release; 0 and 0: any number */
 	uint64_t max_fetch;
 	unsigned max_percent;

@@ -69,19 +69,27 @@ static int take_urls(struct fetcher *f, const char *urls, struct err *e)
 	return 0;
 }
 
-static int reach(struct fetcher *f, const struct fetcher_link *link, struct err *e)
+int fetcher_reach(const struct fetcher_link *link, struct wire_client **ret, pid_t *ret_pid,
+		  struct err *e)
 {
 	const char *argv[] = { link->program, NULL };
 	int fd = -1, r;
 
 	if (link->program)
-		r = spawn_peer(argv, SOCK_SEQPACKET, &f->pid, &fd, e);
+		r = spawn_peer(argv, SOCK_SEQPACKET, ret_pid, &fd, e);
 	else
 		r = service_connect(link->socket, &fd, e);
 	if (r == 0)
-		r = wire_client_new(fd, &f->wire, e);
+		r = wire_client_new(fd, ret, e);
 	if (r == 0 && link->wait)
-		wire_client_set_wait(f->wire, link->wait, link->arg);
+		wire_client_set_wait(*ret, link->wait, link->arg);
+	return r;
+}
+
+static int reach(struct fetcher *f, const struct fetcher_link *link, struct err *e)
+{
+	int r = fetcher_reach(link, &f->wire, &f->pid, e);
+
 	if (r == 0 && (f->limit.most || f->limit.least_s))
 		r = wire_client_limit(f->wire, &f->limit, e);
 	return r;
@@ -112,8 +120,10 @@ int fetcher_new(const struct fetcher_link *link, struct fetcher **ret, struct er
 }
 
 /* It holds nothing that could be lost, and one that was taken over may choose not to end. */
-static void child_end(pid_t pid)
+void fetcher_leave(pid_t pid)
 {
+	if (pid <= 0)
+		return;
 	for (int ms = 0; ms < END_MS; ms += END_STEP_MS) {
 		if (waitpid(pid, NULL, WNOHANG) != 0)
 			return;
@@ -129,8 +139,7 @@ void fetcher_free(struct fetcher *f)
 		return;
 	fetcher_pass_drop(f);
 	wire_client_free(f->wire); /* hangs up: the child ends */
-	if (f->pid > 0)
-		child_end(f->pid);
+	fetcher_leave(f->pid);
 	while (f->blobs) {
 		struct fetcher_blob *b = f->blobs;
 

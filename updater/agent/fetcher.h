@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -31,6 +32,15 @@ struct fetcher_link {
 	void (*note)(void *arg, const char *text); /* "retrying in 3 s: ..."; may be NULL */
 	void *arg;                                 /* for wait and note */
 };
+
+/*
+ * proa-fetch itself, for what is no file or blob: *ret is the caller's, *ret_pid that of the child
+ * (0: a service), for fetcher_leave() after *ret was freed. url and the limits of link do not
+ * count.
+ */
+int fetcher_reach(const struct fetcher_link *link, struct wire_client **ret, pid_t *ret_pid,
+		  struct err *e) __attribute__((warn_unused_result));
+void fetcher_leave(pid_t pid);
 
 /* Connects. ERR_HOST with what to do when the service is not there. */
 int fetcher_new(const struct fetcher_link *link, struct fetcher **ret, struct err *e)

@@ -107,11 +107,25 @@ static void loop_changed(void *arg)
 	bus_changed(&l->bus);
 }
 
-static int loop_reboot(void *arg, struct err *e)
+static int loop_reboot(void *arg, uint32_t delay_s, bool force, struct err *e)
 {
 	struct loop *l = arg;
 
-	return bus_reboot(&l->bus, e);
+	return bus_reboot(&l->bus, delay_s, force, e);
+}
+
+static void loop_session(void *arg, struct agent_session *ret)
+{
+	struct loop *l = arg;
+
+	bus_session(&l->bus, ret);
+}
+
+static void loop_wake(void *arg, int64_t at)
+{
+	struct loop *l = arg;
+
+	bus_wake(&l->bus, at);
 }
 
 /* What became of the last update, once. */
@@ -197,6 +211,8 @@ int loop_run(struct agent *a, int fd, struct err *e)
 	a->note = loop_note;
 	a->changed = loop_changed;
 	a->reboot = loop_reboot;
+	a->session = loop_session;
+	a->wake = loop_wake;
 	/* cppcheck-suppress autoVariables ; a serves nobody after this function */
 	a->arg = &l;
 	r = bus_open(&l.bus, a, l.event, fd, e);
@@ -218,9 +234,8 @@ int loop_run(struct agent *a, int fd, struct err *e)
 
 int loop_settle(struct agent *a, struct err *e)
 {
-	int r = agent_open(a, e);
+	int r = agent_finish(a, e);
 
-	if (r == 0)
-		say_news(a);
+	say_news(a);
 	return r;
 }

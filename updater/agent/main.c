@@ -94,7 +94,7 @@ static int parse(int argc, char **argv, struct options *o)
 int main(int argc, char **argv)
 {
 	struct options o = { .direct = false };
-	char fetch[PATH_MAX];
+	char fetch[PATH_MAX], hook[PATH_MAX];
 	struct agent a = { .sys = sys_linux() };
 	struct err e = ERR_INIT;
 	int r = parse(argc, argv, &o), fd = -1;
@@ -113,6 +113,8 @@ int main(int argc, char **argv)
 		fd = SD_LISTEN_FDS_START;
 		if (beside("proa-fetch", fetch) == 0)
 			a.fetch_program = fetch;
+		if (beside("proa-hook", hook) == 0)
+			a.hook_program = hook;
 	}
 	r = o.settle ? loop_settle(&a, &e) : loop_run(&a, fd, &e);
 	agent_done(&a);

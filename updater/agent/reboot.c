@@ -168,11 +168,9 @@ static bool decide_owed(const struct reboot_memo *m, const struct reboot_facts *
 		r->step = REBOOT_WAIT;
 		return true;
 	}
-	r->step = REBOOT_UNLOCK;
-	if (cannot_unlock(m, f)) {
+	r->step = cannot_unlock(m, f) ? REBOOT_WAIT : REBOOT_UNLOCK;
+	if (m->why == REBOOT_WHY_UNLOCK)
 		add(r, m->why, m->next, "%s", m->text);
-		r->step = REBOOT_WAIT;
-	}
 	return true;
 }
 
@@ -327,4 +325,16 @@ void reboot_ended(struct reboot_memo *m, struct reboot_facts *f, enum reboot_ste
 		f->stuck = true;
 	if (!owing(m))
 		forget(m, f);
+}
+
+bool reboot_heard(struct reboot_memo *m, const char *version)
+{
+	if (m->hooked || m->lock)
+		return false;
+	memset(m, 0, sizeof(*m));
+	m->hooked = true;
+	/* no boot is called so: it was an earlier one */
+	(void)snprintf(m->boot_id, sizeof(m->boot_id), "-");
+	(void)snprintf(m->version, sizeof(m->version), "%s", version);
+	return true;
 }

@@ -146,6 +146,12 @@ void reboot_ended(struct reboot_memo *m, struct reboot_facts *f, enum reboot_ste
 /* Is anything to be done because of an earlier boot? */
 bool reboot_owes(const struct reboot_memo *m, const char *boot_id);
 
+/*
+ * A release has become good here, or was fallen back from, whoever rebooted: its hooks are owed.
+ * True if the memo is another now.
+ */
+bool reboot_heard(struct reboot_memo *m, const char *version);
+
 /* What post-boot.d is told: "good", "failed" or "postponed". */
 const char *reboot_outcome(const struct reboot_memo *m, const struct reboot_facts *f);
 

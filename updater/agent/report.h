@@ -7,6 +7,7 @@
 #include "updater/agent/act.h"
 #include "updater/agent/host.h"
 #include "updater/agent/machine.h"
+#include "updater/agent/reboot.h"
 #include "updater/agent/trust.h"
 #include "updater/record/record.h"
 #include "updater/release/decide.h"
@@ -37,6 +38,17 @@ int report_plan(json_t *o, const struct act_result *res, struct err *e)
 /* A decision to update that waits for a person, as so much would have to be fetched. */
 int report_waits(json_t *decision, const char *version, const struct act_result *res,
 		 uint64_t max_fetch, struct err *e) __attribute__((warn_unused_result));
+
+/* A decision to update that pre-stage.d postpones. */
+int report_hook(json_t *decision, const char *version, const char *text, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* The member "reboot_wait": whether this host reboots, and what stands in the way. */
+int report_reboot(const struct reboot_memo *m, const struct reboot_next *next, bool going,
+		  uint32_t delay_s, json_t *status, struct err *e)
+	__attribute__((warn_unused_result));
+int report_reboot_error(const char *text, json_t *status, struct err *e)
+	__attribute__((warn_unused_result));
 
 int report_history(const struct record *rec, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));

@@ -209,6 +209,23 @@ static bool newest_failed(const json_t *s)
 	return false;
 }
 
+/*
+ * What holds the reboot back, if it is more than what every Reboot= has people expect: NULL for a
+ * window, or for waiting for a person.
+ */
+static const json_t *other_reason(const json_t *s)
+{
+	const json_t *reasons = json_object_get(json_object_get(s, "reboot_wait"), "reasons");
+
+	for (size_t i = 0; i < json_array_size(reasons); i++) {
+		const json_t *j = json_array_get(reasons, i);
+
+		if (!is(j, "code", "window") && !is(j, "code", "manual"))
+			return j;
+	}
+	return NULL;
+}
+
 /* "It reboots by itself in its window, ...": behind what is applied. */
 int draw_reboot(const json_t *status, int64_t now, struct buf *out, struct err *e)
 {
@@ -246,6 +263,9 @@ static int draw_headline(const json_t *s, int64_t now, struct buf *out, struct e
 		return buf_addf(out, e, "%s is half written (proactl stage goes on).\n", v);
 	if (is(s, "state", "staged"))
 		return buf_addf(out, e, "%s is staged and waits (proactl apply).\n", v);
+	if (is(s, "state", "applied") && live && other_reason(s))
+		return buf_addf(out, e, "%s boots next, and waits: %s (proactl why).\n", v,
+				text_of(other_reason(s), "text", at));
 	if (is(s, "state", "applied") && live && is(s, "reboot", "window"))
 		return draw_reboot(s, now, out, e);
 	if (is(s, "state", "applied") && live)
@@ -415,6 +435,7 @@ static int draw_pending(const json_t *s, int64_t now, struct buf *out, struct er
 {
 	bool live = json_is_true(json_object_get(s, "live"));
 	char v[TEXT_MAX], running[TEXT_MAX];
+	int r = 0;
 
 	(void)text_of(json_object_get(s, "target"), "version", v);
 	(void)text_of(json_object_get(s, "running"), "version", running);
@@ -423,6 +444,14 @@ static int draw_pending(const json_t *s, int64_t now, struct buf *out, struct er
 				"%s is half written: proactl stage goes on where it stopped.\n", v);
 	if (is(s, "state", "staged"))
 		return buf_addf(out, e, "%s is staged. It waits for: proactl apply.\n", v);
+	if (is(s, "state", "applied") && live && other_reason(s))
+		r = buf_addf(out, e, "%s is applied. It does not reboot yet, because\n", v);
+	if (is(s, "state", "applied") && live && other_reason(s))
+		return r < 0 ? r : draw_wait(json_object_get(s, "reboot_wait"), now, out, e);
+	if (!is(s, "state", "applied") && live && other_reason(s))
+		r = draw_wait(json_object_get(s, "reboot_wait"), now, out, e);
+	if (r < 0)
+		return r;
 	if (is(s, "state", "applied") && live && is(s, "reboot", "window"))
 		return draw_reboot(s, now, out, e);
 	if (is(s, "state", "applied") && live)

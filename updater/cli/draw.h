@@ -18,6 +18,12 @@ int draw_status(const json_t *status, int64_t now, struct buf *out, struct err *
 /* Why what is applied does not run yet: one line on the reboot window of a status. */
 int draw_reboot(const json_t *status, int64_t now, struct buf *out, struct err *e)
 	__attribute__((warn_unused_result));
+/* The numbered reasons of "reboot_wait", and when they are looked at again. */
+int draw_wait(const json_t *wait, int64_t now, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
+/* What Reboot and its like answered. */
+int draw_rebooting(const json_t *result, int64_t now, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
 int draw_why(const json_t *why, int64_t now, struct buf *out, struct err *e)
 	__attribute__((warn_unused_result));
 int draw_check(const json_t *decision, int64_t now, struct buf *out, struct err *e)

@@ -20,7 +20,7 @@ enum { DONE = 0, FAILED = 1, USAGE = 2, NOTHING = 3, WAITING = 4 };
 struct cli {
 	struct link_options link_options;
 	bool json, reboot, unattended;
-	bool dry_run, any_size;
+	bool dry_run, any_size, force;
 	bool quiet; /* the answers are printed together at the end */
 	const char *reason;
 	struct link *link;
@@ -41,7 +41,7 @@ static void usage(FILE *to)
 		    "  pause              hold what proad is doing\n"
 		    "  continue           let it go on\n"
 		    "  limit BYTES|off    bandwidth a second, for the download that runs\n"
-		    "  reboot             reboot into what boots next\n"
+		    "  reboot             reboot into what boots next [--force] [--unattended]\n"
 		    "  why                which release this host should run, and what stands in "
 		    "the way\n"
 		    "  rollback           back to the release before [--reason TEXT]\n"
@@ -53,10 +53,11 @@ static void usage(FILE *to)
 		    "  --config FILE      with --direct: instead of proa.conf(5)\n"
 		    "  --json             print the answer as JSON\n"
 		    "  --reboot           update: reboot when it is applied\n"
-		    "  --unattended       update: reboot only if [Update] Reboot= says so\n"
+		    "  --unattended       update, reboot: only as far as [Update] says\n"
 		    "  --dry-run          stage: say what would be fetched, copied and written\n"
 		    "  --any-size         stage, update: also more than MaxDownload= allows\n"
 		    "  --reason TEXT      rollback: for the history\n"
+		    "  --force            reboot: without lock and hooks, whoever inhibits it\n"
 		    "  --help, --version\n"
 		    "\n"
 		    "Exit status: 0 done, 1 failed, 2 usage, 3 nothing to do, 4 waiting.\n"
@@ -320,13 +321,20 @@ static int verb_apply(struct cli *c, const char *arg)
 
 static int verb_reboot(struct cli *c, const char *arg)
 {
+	const char *method = c->force                      ? "RebootNow"
+			     : c->unattended && !c->reboot ? "RebootWhenAllowed"
+							   : "Reboot";
 	AUTO_JSON *j = NULL;
 	struct err e = ERR_INIT;
+	int r;
 
 	(void)arg;
-	if (call(c, "Reboot", NULL, &j, &e) < 0)
+	if (call(c, method, NULL, &j, &e) < 0)
 		return fail(c, &e);
-	return DONE;
+	r = show(c, j, draw_rebooting);
+	if (r == DONE && verdict_is(j, "nothing"))
+		return NOTHING;
+	return r == DONE && verdict_is(j, "waits") ? WAITING : r;
 }
 
 /* Unattended: does this host's configuration have it reboot now? WAITING says what for. */
@@ -340,6 +348,10 @@ static int reboots_itself(struct cli *c, bool *ret)
 	if (call(c, "Describe", NULL, &j, &e) < 0)
 		return fail(c, &e);
 	reboot = json_string_value(json_object_get(j, "reboot"));
+	if (json_is_true(json_object_get(j, "live"))) { /* then proad says so, and why not */
+		*ret = !reboot || strcmp(reboot, "manual") != 0;
+		return DONE;
+	}
 	*ret = reboot && strcmp(reboot, "immediate") == 0;
 	if (!reboot || strcmp(reboot, "window") != 0)
 		return DONE;
@@ -520,6 +532,7 @@ static int parse(int argc, char **argv, struct cli *c)
 		{ "dry-run", no_argument, NULL, 'D' },
 		{ "any-size", no_argument, NULL, 'A' },
 		{ "reason", required_argument, NULL, 'R' },
+		{ "force", no_argument, NULL, 'F' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
@@ -552,6 +565,9 @@ static int parse(int argc, char **argv, struct cli *c)
 		case 'R':
 			c->reason = optarg;
 			break;
+		case 'F':
+			c->force = true;
+			break;
 		case 'h':
 			usage(stdout);
 			return DONE;
@@ -570,6 +586,7 @@ static int parse(int argc, char **argv, struct cli *c)
 static const char *idle_option(const struct verb *v, const struct cli *c)
 {
 	bool update = v->run == verb_update, stage = v->run == verb_stage;
+	bool reboot = v->run == verb_reboot;
 
 	if (c->dry_run && !stage)
 		return "--dry-run";
@@ -577,8 +594,10 @@ static const char *idle_option(const struct verb *v, const struct cli *c)
 		return "--any-size";
 	if (c->reboot && !update)
 		return "--reboot";
-	if (c->unattended && !update)
+	if (c->unattended && !update && !reboot)
 		return "--unattended";
+	if (c->force && (!reboot || c->unattended))
+		return "--force";
 	return c->reason && v->run != verb_rollback ? "--reason" : NULL;
 }
 
