@@ -256,6 +256,44 @@ class Hooks(Case):
         self.assertEqual(n.log(), ["pre-stage 1.0.0 1.1.0 update"])
 
 
+class Example(Case):
+    """The Kubernetes hooks, with a kubectl that only remembers (Debian has none)."""
+    KUBECTL = """#!/bin/sh
+d=$(dirname "$0"); echo "$*" >> "$d/calls"
+case "$*" in
+*unschedulable*) cat "$d/cordoned" 2>/dev/null ;;
+*annotations*) cat "$d/mark" 2>/dev/null ;;
+"annotate node"*-) rm -f "$d/mark" ;;
+annotate*) printf yes > "$d/mark" ;;
+cordon*) printf true > "$d/cordoned" ;;
+uncordon*) rm -f "$d/cordoned" ;;
+drain*) [ ! -e "$d/budget" ] || { echo "Cannot evict pod"; exit 1; } ;;
+esac
+exit 0
+"""
+
+    def test_kubernetes(self):
+        hooks = pathlib.Path(__file__).resolve().parents[2] / "units/hooks"
+        drain = hooks / "pre-reboot.d/50-kubernetes-drain"
+        undo = hooks / "post-boot.d/50-kubernetes-uncordon"
+        for cordoned_by_person in (False, True):
+            with self.subTest(person=cordoned_by_person):
+                d = pathlib.Path(tempfile.mkdtemp(dir=work))
+                (d / "kubectl").write_text(self.KUBECTL)
+                (d / "kubectl").chmod(0o755)
+                if cordoned_by_person:
+                    (d / "cordoned").write_text("true")
+                env = {"PATH": f"{d}:/usr/bin:/bin"}
+                for _ in range(2):  # hooks may be run twice
+                    agent.sh(drain, env=env)
+                self.assertEqual((d / "cordoned").read_text(), "true")
+                (d / "budget").touch()
+                agent.sh(drain, env=env, want=1)
+                for _ in range(2):
+                    agent.sh(undo, env=env)
+                self.assertEqual((d / "cordoned").exists(), cordoned_by_person)
+
+
 class Locks(Case):
     def section(self, kind, url, who, more=""):
         return (f"[Lock]\nType={kind}\nURL={url}\nGroup=web\nId={who}\nTimeout=5s\n{more}\n"

@@ -7,7 +7,8 @@ import xml.etree.ElementTree as xml
 
 BUILD = pathlib.Path(os.environ.get("PROA_BIN", "build/bin")).resolve().parent
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
-UNITS = ["proad.service", "proa-fetch.socket", "proa-fetch@.service", "proa-health.service",
+UNITS = ["proad.service", "proa-fetch.socket", "proa-fetch@.service", "proa-hook.socket", "proa-hook@.service",
+         "proa-reboot.service", "proa-health.service",
          "proa-health-stuck.service", "proa-settle.service", "proa-update.service", "proa-update.timer",
          "proa-anchor.path", "proa-anchor.service"]
 
@@ -31,7 +32,7 @@ class Units(unittest.TestCase):
             to = cls.system / f.name
             if not to.exists() and not f.is_dir():
                 shutil.copy2(f, to, follow_symlinks=False)
-        for name in ("usr/lib/proa/proad", "usr/lib/proa/proa-fetch", "usr/lib/proa/proa-health",
+        for name in ("usr/lib/proa/proad", "usr/lib/proa/proa-fetch", "usr/lib/proa/proa-hook", "usr/lib/proa/proa-health",
                      "usr/bin/proactl", "usr/bin/proa-audit", "usr/bin/false", "usr/sbin/false"):
             to = cls.root / name
             to.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,7 @@ class Units(unittest.TestCase):
 
     def test_security(self):
         worst = {"proad.service": 4.0, "proa-settle.service": 4.0, "proa-fetch@1.service": 2.0,
-                 "proa-update.service": 2.5, "proa-anchor.service": 2.5}
+                 "proa-update.service": 2.5, "proa-reboot.service": 2.0, "proa-anchor.service": 2.5}
         for unit, limit in worst.items():
             p = run("systemd-analyze", "security", "--offline=yes", "--no-pager",
                     f"--root={self.root}", unit)
@@ -92,7 +93,7 @@ class Units(unittest.TestCase):
         said = set()
         for u in UNITS:
             said |= set(re.findall(r"^Exec\w+=(/\S+)", self.text(u), re.M))
-        rules = {"proad": "updater/agent", "proa-fetch": "updater/fetch", "proa-health": "updater/health",
+        rules = {"proad": "updater/agent", "proa-fetch": "updater/fetch", "proa-hook": "updater/hook", "proa-health": "updater/health",
                  "proactl": "updater/cli", "proa-audit": "updater/audit"}
         for path in said:
             name = path.rsplit("/", 1)[1]

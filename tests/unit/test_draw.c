@@ -31,6 +31,8 @@ static int draw_named(const char *name, const json_t *j, struct buf *out, struct
 		return draw_check(j, NOW, out, e);
 	if (strncmp(name, "history-", 8) == 0)
 		return draw_history(j, strtoull(name + 8, NULL, 10), NOW, out, e);
+	if (strncmp(name, "reboot-", 7) == 0)
+		return draw_rebooting(j, NOW, out, e);
 	if (strncmp(name, "plan", 4) == 0)
 		return draw_plan(j, out, e);
 	if (strncmp(name, "staged", 6) == 0)

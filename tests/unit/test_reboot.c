@@ -256,6 +256,8 @@ static bool take_step(struct world *w, unsigned i, struct reboot_facts *f, enum 
 	} else if (step == REBOOT_HOOKS) {
 		end = chance(4) ? REBOOT_NO : REBOOT_DONE;
 		h->drained = end == REBOOT_DONE;
+		if (chance(6)) /* a person frees the place meanwhile: it is to be noticed */
+			w->holds[i] = false;
 	} else if (step == REBOOT_UNLOCK) {
 		end = act_unlock(w, i, f);
 	} else if (step == REBOOT_POST_BOOT || step == REBOOT_POST_FALLBACK) {

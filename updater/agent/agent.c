@@ -19,17 +19,12 @@
 const char *agent_verb_name(enum agent_verb v)
 {
 	static const char *const names[] = {
-		[AGENT_NONE] = "none",
-		[AGENT_CHECK] = "check",
-		[AGENT_STAGE] = "stage",
-		[AGENT_APPLY] = "apply",
-		[AGENT_ROLLBACK] = "rollback",
-		[AGENT_FORGIVE] = "forgive",
-		[AGENT_WHY] = "why",
-		[AGENT_REBOOT] = "reboot",
-		[AGENT_PLAN] = "plan",
-		[AGENT_REBOOT_ALLOWED] = "reboot when allowed",
-		[AGENT_REBOOT_NOW] = "reboot now",
+		[AGENT_NONE] = "none",         [AGENT_CHECK] = "check",
+		[AGENT_STAGE] = "stage",       [AGENT_APPLY] = "apply",
+		[AGENT_ROLLBACK] = "rollback", [AGENT_FORGIVE] = "forgive",
+		[AGENT_WHY] = "why",           [AGENT_REBOOT] = "reboot",
+		[AGENT_PLAN] = "plan",         [AGENT_REBOOT_ALLOWED] = "reboot",
+		[AGENT_REBOOT_NOW] = "reboot",
 	};
 
 	return names[v];
@@ -119,6 +114,7 @@ static int lock_host(struct agent *a, unsigned tries, struct sys_fd *ret, struct
 
 static int settle(struct agent *a, struct err *e)
 {
+	struct err bad = ERR_INIT;
 	struct machine_settle s;
 	struct agent_work w = { .agent = a };
 	struct act act = agent_act(a, &w);
@@ -132,9 +128,9 @@ static int settle(struct agent *a, struct err *e)
 		return r;
 	if (s.news != MACHINE_NEWS_NONE)
 		a->news = s;
-	r = agent_reboot_heard(a, &s, e);
-	if (r < 0)
-		return r;
+	/* what hooks are told must not keep a host from being looked at */
+	if (agent_reboot_heard(a, &s, &bad) < 0 && a->note)
+		a->note(a->arg, bad.text);
 	a->verified = rec.metadata_time;
 	a->built = built_time();
 	a->opened = true;
@@ -238,6 +234,19 @@ int agent_look_status(struct agent *a, json_t **ret, struct err *e)
 	return 0;
 }
 
+/* What an earlier boot left to do; that it cannot be done now keeps no host from its updates. */
+static int pay(struct agent *a, struct err *e)
+{
+	struct err bad = ERR_INIT;
+	int r = agent_reboot_owed(a, &bad);
+
+	if (r == -ECANCELED)
+		return err_set(e, bad.kind, ECANCELED, "%s", bad.text);
+	if (r < 0 && a->note)
+		a->note(a->arg, bad.text);
+	return 0;
+}
+
 /* While the verb runs others are told what was before it, and how far it is. */
 static int run_alone(struct agent *a, enum agent_verb v, const char *arg, json_t **ret,
 		     struct err *e)
@@ -252,7 +261,7 @@ static int run_alone(struct agent *a, enum agent_verb v, const char *arg, json_t
 	if (r == 0)
 		r = settle(a, e);
 	if (r == 0 && (v == AGENT_STAGE || v == AGENT_CHECK))
-		r = agent_reboot_owed(a, e);
+		r = pay(a, e);
 	if (r == 0)
 		r = agent_look_status(a, &before, e);
 	if (r < 0)
@@ -274,6 +283,8 @@ int agent_finish(struct agent *a, struct err *e)
 
 	if (r == 0)
 		r = lock_host(a, LOCK_TRIES, &lock, e);
+	if (r == -EBUSY) /* it settles too, and proa-update.timer comes back to the rest */
+		return 0;
 	if (r == 0)
 		r = settle(a, e);
 	return r < 0 ? r : agent_reboot_owed(a, e);
