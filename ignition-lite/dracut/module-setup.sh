@@ -15,6 +15,9 @@ depends() {
 installkernel() {
     # where a config may lie: QEMU's fw_cfg, Azure's CD-ROM
     hostonly='' instmods qemu_fw_cfg udf isofs sr_mod cdrom
+    # the network cards of virtual machines; for others add dracut's kernel-network-modules
+    hostonly='' instmods virtio_net vmxnet3 hv_netvsc xen-netfront ena gve mana e1000 e1000e igb \
+        igbvf ixgbevf
 }
 
 install() {
@@ -29,6 +32,11 @@ install() {
         /usr/lib/systemd/systemd-network-generator \
         "$systemdsystemunitdir/systemd-networkd.service" "$systemdsystemunitdir/systemd-networkd.socket" \
         "$systemdsystemunitdir/systemd-network-generator.service"
+    mkdir -p "$initdir/etc"
+    for unit in passwd group; do
+        grep -s -h '^systemd-\(network\|resolve\):' "$dracutsysrootdir/etc/$unit" >>"$initdir/etc/$unit"
+    done
+    inst_multiple -o sed /usr/lib/systemd/systemd-resolved "$systemdsystemunitdir/systemd-resolved.service"
     inst_simple "$moddir/80-ignition-lite.network" /usr/lib/systemd/network/80-ignition-lite.network
     # certificates that https trusts
     inst_multiple -o /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt
