@@ -154,7 +154,7 @@ static int check_parts(const char *url, const struct parts *u, struct err *e)
 	return 0;
 }
 
-/* What libcurl could not fetch. */
+/* What could not be fetched. */
 static int check_http(const struct parts *u, struct err *e)
 {
 	const char *at;

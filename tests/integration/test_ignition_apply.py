@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """ignition-lite apply against Debian's Ignition on seeded configs, and all or nothing."""
-import base64, gzip, hashlib, http.server, json, os, pathlib, random, re, shutil, signal, ssl, stat, subprocess, sys
+import base64, contextlib, gzip, hashlib, http.server, json, os, pathlib, random, re, shutil, signal, socket, ssl, stat
+import subprocess, sys
 import tempfile, threading, time, unittest
 
 BIN = pathlib.Path(os.environ["PROA_BIN"])
@@ -554,6 +555,147 @@ class Fetching(Tree):
         # the environment is nobody's config
         self.bad(files(f={"contents": {"source": "http://nowhere.invalid/f"}}), "--timeout", "1s",
                  env={"http_proxy": self.server.url}, says="nowhere.invalid")
+
+
+    def raw(self, *answers, tls=None):
+        """A server that says these bytes, one after the other, and nothing else; its URL and what it heard."""
+        heard, listener = [], socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        todo = list(answers)
+
+        def serve():
+            while True:
+                try:
+                    c, _ = listener.accept()
+                except OSError:
+                    return
+                with contextlib.suppress(OSError), tls.wrap_socket(c, server_side=True) if tls else c as c:
+                    text = b""
+                    while b"\r\n\r\n" not in text:
+                        text += c.recv(4096) or b"\r\n\r\n"
+                    heard.append(text.decode())
+                    answer = todo.pop(0) if len(todo) > 1 else todo[0]
+                    for piece in [answer] if isinstance(answer, bytes) else answer:
+                        c.sendall(piece)
+        threading.Thread(target=serve, daemon=True).start()
+        return "http%s://127.0.0.1:%d" % ("s" if tls else "", listener.getsockname()[1]), heard
+
+    def one(self, url, **kw):
+        return files(f={"contents": {"source": url, **kw}})
+
+    def test_wire(self):
+        ok = b"HTTP/1.1 200 OK\r\n"
+        url, heard = self.raw(ok + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",  # cut: tried again
+                              ok + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n")
+        root = self.good(self.one(url.replace("//", "//me:se%63ret@") + "/a b?c".replace(" ", "%20"), httpHeaders=[
+            {"name": "User-Agent", "value": "mine"}, {"name": "X-More", "value": "a b"}]))
+        self.assertEqual((root / "f").read_bytes(), b"abcde")
+        self.assertEqual(len(heard), 2)
+        lines = heard[0].split("\r\n")
+        self.assertEqual(lines[0], "GET /a%20b?c HTTP/1.1")
+        for line in ("Host: " + url[7:], "User-Agent: mine", "X-More: a b", "Connection: close", "Accept-Encoding: identity",
+                     "Authorization: Basic " + base64.b64encode(b"me:secret").decode()):
+            self.assertEqual(lines.count(line), 1, (line, lines))
+        self.assertEqual(sum(l.startswith("User-Agent") for l in lines), 1)
+        url, heard = self.raw(b"HTTP/1.1 308 P\r\nLocation: ../d/./e?f#g\r\n\r\n", b"HTTP/1.0 200\n\nto the end")
+        self.assertEqual((self.good(self.one(url + "/x/y/z")) / "f").read_bytes(), b"to the end")
+        self.assertEqual(heard[1].split("\r\n")[0], "GET /x/d/e?f HTTP/1.1")
+        for answer, says in ((b"SSH-2.0-x\r\n", "no valid HTTP/1.1"), (ok + b"Content-Length: 9\r\n\r\nshort", "in the middle"),
+                             (b"", "in the middle of its answer"), ([b"HTTP/1.1 200 OK\r\n"] + [b"A: b\r\n" * 9999] * 30, "do not end"),
+                             (b"HTTP/1.1 302 Found\r\n\r\n", "redirects to nowhere"),
+                             (b"HTTP/1.1 302 Found\r\nLocation: http://a b/\r\n\r\n", "no URL"),
+                             (ok + b"Content-Encoding: x\r\nTransfer-Encoding: gzip\r\n\r\n", "not asked for")):
+            self.bad(self.one(self.raw(answer)[0] + "/"), "--timeout", "1s", says=says)
+        self.bad(self.one("http://\u00e4.invalid/"), says="ASCII")
+
+    def certificates(self):
+        """A CA, and server contexts for 127.0.0.1, localhost and elsewhere.invalid by it; one that has run out."""
+        run = lambda *a: subprocess.run(a, cwd=self.dir, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+        run("openssl", "req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "3650", "-subj", "/CN=ca")
+        made = {}
+        for name, names, when in (("ip", "IP:127.0.0.1", ()), ("name", "DNS:localhost", ()), ("other", "DNS:elsewhere.invalid", ()),
+                                  ("old", "IP:127.0.0.1", ("faketime", "2001-01-01"))):
+            run("openssl", "req", *new, "-keyout", name + ".key", "-out", name + ".csr", "-subj", "/CN=127.0.0.1",
+                "-addext", "subjectAltName=" + names)
+            run(*when, "openssl", "x509", "-req", "-in", name + ".csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-days", "30", "-copy_extensions", "copy", "-out", name + ".pem")
+            made[name] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            made[name].load_cert_chain(self.dir / (name + ".pem"), self.dir / (name + ".key"))
+        return made
+
+    def test_names(self):
+        made, ca = self.certificates(), ("--ca", self.dir / "ca.pem")
+        def at(name):
+            server = Server(made[name])
+            self.addCleanup(server.close)
+            return server.body("/f", name.encode())
+        self.assertEqual((self.good(self.one(at("ip")), *ca) / "f").read_bytes(), b"ip")
+        named = at("name")
+        self.assertEqual((self.good(self.one(named.replace("127.0.0.1", "localhost")), *ca) / "f").read_bytes(), b"name")
+        self.bad(self.one(named), *ca, says=["certificate", "IP address mismatch"])
+        self.bad(self.one(at("other").replace("127.0.0.1", "localhost")), *ca, says=["certificate", "mismatch"])
+        self.bad(self.one(at("old")), *ca, says=["certificate", "expired"])
+        # what is cut off without TLS's own end is not whole
+        url, _ = self.raw(b"HTTP/1.1 200 OK\r\n\r\nhalf", tls=made["ip"])
+        self.bad(self.one(url + "/"), *ca, "--timeout", "1s", says="broke")
+        put(self.dir / "no.pem", "nothing")
+        self.bad(self.one(at("ip")), "--ca", self.dir / "no.pem", says="there is none")
+
+    def tunnel(self, answer=b"HTTP/1.1 200 Connected\r\n\r\n", tls=None):
+        """A proxy that knows CONNECT; its URL and what it heard."""
+        heard, listener = [], socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+
+        def pump(a, b):
+            with contextlib.suppress(OSError):
+                while data := a.recv(65536):
+                    b.sendall(data)
+            with contextlib.suppress(OSError):
+                b.shutdown(socket.SHUT_WR)
+
+        def one(c):
+            with contextlib.suppress(OSError):
+                c = tls.wrap_socket(c, server_side=True) if tls else c
+                text = b""
+                while b"\r\n\r\n" not in text:
+                    text += c.recv(4096) or b"\r\n\r\n"
+                heard.append(text.decode())
+                c.sendall(answer)
+                if b" 200 " in answer:
+                    port = int(re.match(r"CONNECT \S+:(\d+) ", heard[-1])[1])
+                    with socket.create_connection(("127.0.0.1", port)) as to:
+                        back = threading.Thread(target=pump, args=(to, c), daemon=True)
+                        back.start()
+                        pump(c, to)
+                        back.join()
+            c.close()
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=one, args=(listener.accept()[0],), daemon=True).start()
+        threading.Thread(target=serve, daemon=True).start()
+        return "http%s://me:pw@127.0.0.1:%d" % ("s" if tls else "", listener.getsockname()[1]), heard
+
+    def test_tunnel(self):
+        made, ca = self.certificates(), ("--ca", self.dir / "ca.pem")
+        secure = Server(made["ip"])
+        self.addCleanup(secure.close)
+        big = random.Random(SEED).randbytes(3 << 20)
+        doc = self.one(secure.body("/f", big))
+        for tls in (None, made["ip"]):
+            url, heard = self.tunnel(tls=tls)
+            doc["ignition"]["proxy"] = {"httpsProxy": url, "httpProxy": "http://127.0.0.1:1"}
+            self.assertEqual((self.good(doc, *ca) / "f").read_bytes(), big)
+            self.assertEqual(heard[0].split("\r\n")[0], "CONNECT %s HTTP/1.1" % secure.url[8:])
+            self.assertIn("Proxy-Authorization: Basic " + base64.b64encode(b"me:pw").decode(), heard[0])
+            self.assertNotIn("GET", heard[0])
+        doc["ignition"]["proxy"] = {"httpsProxy": self.tunnel(b"HTTP/1.1 407 No\r\nContent-Length: 3\r\n\r\nno!")[0]}
+        p = self.bad(doc, *ca, says=["the proxy '127.0.0.1' answers 407"])
+        self.assertNotIn("pw", p.stderr)
+        doc["ignition"]["proxy"]["noProxy"] = ["127.0.0.0/8"]
+        self.assertEqual((self.good(doc, *ca) / "f").read_bytes(), big)
 
 
 class Sources(Tree):
