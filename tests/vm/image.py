@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import time
 
+import provision
+
 HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 VM = pathlib.Path(os.environ.get("PROA_VM", PROJECT / "build" / "vm"))
@@ -58,7 +60,7 @@ systemd-pcrphase-sysinit.service systemd-pcrphase-initrd.service systemd-journal
 systemd-journal-catalog-update.service integritysetup.target cryptsetup.target
 remote-cryptsetup.target remote-veritysetup.target systemd-update-done.service
 sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount dev-mqueue.mount
-systemd-machine-id-commit.service systemd-firstboot.service ldconfig.service
+systemd-firstboot.service ldconfig.service
 systemd-hwdb-update.service proc-sys-fs-binfmt_misc.automount systemd-binfmt.service
 systemd-boot-system-token.service systemd-boot-random-seed.service systemd-remount-fs.service
 systemd-journald-audit.socket apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
@@ -272,6 +274,8 @@ def fill_base(src, new):
     enable(usr, "systemd-networkd.service", "multi-user.target")
     enable(usr, "systemd-networkd.socket", "sockets.target")
     enable(usr, "containerd.service", "multi-user.target")
+    # At a first boot systemd enables what presets ask for, else Debian's everything.
+    write(usr / "lib/systemd/system-preset/99-test.preset", "disable *\n")
     drop(units / "default.target")
     (units / "default.target").symlink_to("multi-user.target")
 
@@ -353,20 +357,21 @@ class Initrd:
                     raise RuntimeError("%s needs %s, which the tree lacks" % (path, so))
 
 
-def make_initrd():
+def make_initrd(product):
+    """The initrd; product: where `cmake --install` put what brings ignition-lite into it."""
     src = make_os()
     with cached("initrd", key_of(src.name, HERE / "guest/emergency.service", INITRD_MODULES,
-                                 INITRD_PROGRAMS, INITRD_UNITS, RULES, INITRD_REVISION)) \
-            as (final, new):
+                                 INITRD_PROGRAMS, INITRD_UNITS, RULES, INITRD_REVISION,
+                                 *provision.inputs(product))) as (final, new):
         if new:
-            fill_initrd(src, new)
+            fill_initrd(src, new, product)
     return final / "initrd.zst"
 
 
-INITRD_REVISION = 1  # count up when fill_initrd changes what it makes
+INITRD_REVISION = 2  # count up when fill_initrd changes what it makes
 
 
-def fill_initrd(src, new):
+def fill_initrd(src, new, product):
     root, tree, kernel = new / "root", src / "os", kernel_of(src)
     for d in """usr/bin usr/sbin usr/lib/systemd/system usr/lib64 usr/lib/udev/rules.d
                 usr/lib/modules-load.d etc proc sys dev run tmp sysroot sysusr/usr var""".split():
@@ -398,7 +403,8 @@ def fill_initrd(src, new):
     write(units / "emergency.service", (HERE / "guest/emergency.service").read_text())
     write(units / "systemd-udev-trigger.service.d/few.conf",
           "[Service]\nExecStart=\n"
-          "ExecStart=-udevadm trigger --action=add --subsystem-match=block\n")
+          "ExecStart=-udevadm trigger --action=add --subsystem-match=block"
+          " --subsystem-match=virtio\n")
     for rule in RULES:
         f = tree / "usr/lib/udev/rules.d" / rule
         if f.exists():
@@ -414,16 +420,18 @@ def fill_initrd(src, new):
     (root / "etc/os-release").symlink_to("../usr/lib/os-release")
     (root / "etc/initrd-release").symlink_to("/usr/lib/os-release")
     write(root / "etc/machine-id", "")
+    provision.add(tree, kernel, root, product)
     sh("sh", "-c", "cd \"$1\" && find . -exec touch -hd @1 {} + && find . -print0 | sort -z |"
        " cpio -0 -o -H newc --quiet --reproducible -R 0:0 | zstd -q -12 -T0 -o \"$2\"",
        "sh", root, new / "initrd.zst")
     shutil.rmtree(root)
 
 
-def make_root(etc, dest, size=96 * MIB, state=None, extra=None):
+def make_root(etc, dest, size=96 * MIB, state=None, extra=None, machine_id=MACHINE_ID):
     """The writable root: /etc, /var and mount points, as an ext4 image at dest.
 
-    state is copied to /var/lib/proa; extra maps paths to texts, None masks a unit.
+    state is copied to /var/lib/proa; extra maps paths to texts, None masks a unit. Without a
+    machine id the next boot is the first one, see machine-id(5).
     """
     work = dest.with_suffix(".d")
     shutil.rmtree(work, ignore_errors=True)
@@ -441,7 +449,10 @@ def make_root(etc, dest, size=96 * MIB, state=None, extra=None):
     if state:
         sh("cp", "-a", str(state) + "/.", work / "var/lib/proa")
     (work / "var/lib/proa").chmod(0o700)
-    write(work / "etc/machine-id", MACHINE_ID + "\n", 0o444)
+    if machine_id:
+        write(work / "etc/machine-id", machine_id + "\n", 0o444)
+    else:
+        drop(work / "etc/machine-id")
     write(work / "etc/hostname", "proa-vm\n")
     write(work / "etc/hosts", "127.0.0.1 localhost proa-vm\n")
     write(work / "etc/fstab",

@@ -117,7 +117,7 @@ class Publisher:
             more += ["--sign-key", snakeoil_key(self.work), "--sign-cert", SNAKEOIL_CERT]
         publish("release", self.repo, "--keys", self.keys, "--channel", channel,
                 "--version", version, "--usr", usr, "--kernel", self.base / "vmlinuz",
-                "--initrd", image.make_initrd(), "--stub", self.base / "stub.efi",
+                "--initrd", image.make_initrd(self.product), "--stub", self.base / "stub.efi",
                 "--cmdline", cmdline, "--level", "5", *more)
         shutil.rmtree(self.work, ignore_errors=True)
 
@@ -194,8 +194,8 @@ def make():
     product = image.VM / "product"
     shutil.rmtree(product, ignore_errors=True)
     install(product)
-    key = image.key_of(base.name, image.make_initrd().parent.name, product, REVISION, CMDLINE, NEWS,
-                       CONTAINERD, SICK)
+    key = image.key_of(base.name, image.make_initrd(product).parent.name, product, REVISION,
+                       CMDLINE, NEWS, CONTAINERD, SICK)
     with image.cached("release", key) as (final, new):
         if new:
             fill(new, final, base, product)

@@ -18,7 +18,7 @@ http {{
   client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
   uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;
   sendfile on; keepalive_timeout 60; keepalive_requests 100000;
-  server {{ listen 127.0.0.1:{port}; root {root}; {extra} }}
+  server {{ listen 127.0.0.1:{port}{tls}; root {root}; {extra} }}
 }}
 """
 
@@ -30,16 +30,18 @@ def free_port():
 
 
 class Nginx:
-    """Serves a folder. ranges=False answers every request whole; rate is in bytes per second."""
+    """Serves a folder. ranges=False answers every request whole; rate is in bytes per second; tls
+    is a file with certificate and key: the server then speaks https."""
 
-    def __init__(self, work, root, ranges=True, rate=0):
+    def __init__(self, work, root, ranges=True, rate=0, tls=None):
         self.dir = pathlib.Path(work)
         shutil.rmtree(self.dir, ignore_errors=True)
         self.dir.mkdir(parents=True)
         self.port = free_port()
         extra = ("" if ranges else "max_ranges 0; ") + ("limit_rate %d; " % rate if rate else "")
         (self.dir / "nginx.conf").write_text(CONFIG.format(
-            dir=self.dir, port=self.port, root=pathlib.Path(root).resolve(), extra=extra))
+            dir=self.dir, port=self.port, root=pathlib.Path(root).resolve(), extra=extra,
+            tls=" ssl; ssl_certificate {0}; ssl_certificate_key {0}".format(tls) if tls else ""))
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "nginx", "-p", self.dir, "-e", "error.log", "-c",
              self.dir / "nginx.conf"],
