@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "ignition-lite/files.h"
 #include "ignition-lite/filesystem.h"
 #include "ignition-lite/kargs.h"
@@ -14,35 +16,22 @@
 
 enum { PRESETS_MAX = 4 << 20 };
 
-static const char *step_path(const struct ign_step *s)
+/* Where a file system of the config goes; NULL: nowhere. */
+static const char *mount_path(const struct ign_filesystem *fs)
 {
-	switch ((int)s->kind) {
-	case IGN_STEP_DIRECTORY:
-		return s->directory->node.path;
-	case IGN_STEP_FILE:
-		return s->file->node.path;
-	case IGN_STEP_SYMLINK:
-	case IGN_STEP_HARDLINK:
-		return s->link->node.path;
-	default:
-		return NULL;
-	}
+	return fs->path && *fs->path && fs->format && strcmp(fs->format, "none") != 0 ? fs->path
+										      : NULL;
 }
 
-/* File systems are made, not mounted: what belongs on one must not end up below its mount point. */
-static int check_below(const struct ign_plan *p, const struct ign_filesystem *fs, struct err *e)
+static int check_mount(const struct ign_filesystem *fs, struct err *e)
 {
-	size_t n = fs->path ? strlen(fs->path) : 0;
+	const char *path = mount_path(fs);
 
-	for (size_t i = 0; n > 1 && i < p->steps; i++) {
-		const char *path = step_path(&p->step[i]);
-
-		if (path && strncmp(path, fs->path, n) == 0 && path[n] == '/')
-			return err_set(e, ERR_REFUSED, EOPNOTSUPP,
-				       "'%s' would be on the file system at '%s', which is not "
-				       "mounted yet; let a unit or tmpfiles.d make it",
-				       path, fs->path);
-	}
+	if (path && strspn(path, "/") == strlen(path))
+		return err_set(e, ERR_REFUSED, EOPNOTSUPP,
+			       "file system on '%s': the root is mounted already, and is not made "
+			       "by ignition-lite; let systemd-repart make it",
+			       fs->device);
 	return 0;
 }
 
@@ -56,7 +45,7 @@ int ign_apply_check(const struct ign_apply *a, struct err *e)
 
 		if (s->kind != IGN_STEP_FILESYSTEM)
 			continue;
-		r = check_below(a->plan, s->filesystem, e);
+		r = check_mount(s->filesystem, e);
 		if (r == 0)
 			r = ign_filesystem_check(s->filesystem, &what, e);
 	}
@@ -148,8 +137,8 @@ static int do_step(struct doing *d, const struct ign_step *s, struct err *e)
 	switch (s->kind) {
 	case IGN_STEP_KARGS: /* ign_apply_check() found them to be there */
 		return 0;
-	case IGN_STEP_FILESYSTEM:
-		return ign_filesystem_make(s->filesystem, e);
+	case IGN_STEP_FILESYSTEM: /* see make_filesystems() */
+		return 0;
 	case IGN_STEP_GROUP:
 		return ign_users_group(root, s->group, e);
 	case IGN_STEP_USER:
@@ -206,6 +195,58 @@ static int go_back(struct ign_undo *u, int r, struct err *e)
 	return r;
 }
 
+static int join(const struct ign_strings *l, struct buf *b, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < l->n; i++)
+		r = buf_addf(b, e, "%s%s", i ? "," : "", l->s[i]);
+	return r < 0 ? r : 0;
+}
+
+static int mount_one(struct ign_undo *u, const struct ign_filesystem *fs, struct err *e)
+{
+	AUTO_BUF options = BUF_INIT;
+	int r = join(&fs->mount_options, &options, e);
+
+	return r < 0 ? r
+		     : ign_undo_mount(u, fs->device, mount_path(fs), fs->format,
+				      options.n ? options.p : "", e);
+}
+
+static int by_mount_path(const void *a, const void *b)
+{
+	const struct ign_filesystem *const *x = a, *const *y = b;
+
+	/* what lies above another sorts before it */
+	return strcmp((*x)->path, (*y)->path);
+}
+
+/*
+ * All of them are made before the tree is looked at, as what is put on them is part of it then.
+ * That cannot be undone anyway.
+ */
+static int make_filesystems(const struct ign_apply *a, struct ign_undo *u, struct err *e)
+{
+	const struct ign_config *c = a->plan->config;
+	AUTO_FREE const struct ign_filesystem **mounts =
+		calloc(c->filesystems + 1, sizeof(*mounts));
+	size_t n = 0;
+	int r = mounts ? 0 : err_set(e, ERR_HOST, ENOMEM, "out of memory");
+
+	for (size_t i = 0; r == 0 && i < c->filesystems; i++) {
+		r = ign_filesystem_make(&c->filesystem[i], e);
+		if (r == 0 && mount_path(&c->filesystem[i]))
+			mounts[n++] = &c->filesystem[i];
+	}
+	if (r < 0)
+		return r;
+	qsort(mounts, n, sizeof(*mounts), by_mount_path);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = mount_one(u, mounts[i], e);
+	return r;
+}
+
 int ign_apply_run(const struct ign_apply *a, struct ign_stamp *done, struct err *e)
 {
 	AUTO_IGN_UNDO *u = NULL;
@@ -213,12 +254,14 @@ int ign_apply_run(const struct ign_apply *a, struct ign_stamp *done, struct err 
 
 	if (r == 0)
 		r = ign_undo_new(a->root, &u, e);
-	if (r == 0)
-		r = stock(a, u, e);
 	if (r < 0)
 		return r;
 	(void)snprintf(done->run, sizeof(done->run), "%s", ign_undo_run(u));
-	r = ign_undo_begin(u, e);
+	r = make_filesystems(a, u, e);
+	if (r == 0)
+		r = stock(a, u, e);
+	if (r == 0)
+		r = ign_undo_begin(u, e);
 	if (r == 0)
 		r = act(a, u, done, e);
 	if (r == 0)
@@ -228,12 +271,31 @@ int ign_apply_run(const struct ign_apply *a, struct ign_stamp *done, struct err 
 	return ign_undo_commit(u, e);
 }
 
+/* What file_replace() leaves when it is cut off. */
+static int remove_halves(const struct ign_root *root, struct err *e)
+{
+	static const char *const halves[] = { "/etc/..ignition-lite.undo.new",
+					      "/etc/..ignition-lite.done.new" };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < sizeof(halves) / sizeof(halves[0]); i++) {
+		AUTO_IGN_SPOT s = IGN_SPOT_INIT;
+
+		r = ign_root_find(root, halves[i], false, &s, e);
+		if (r == 0 && s.dir >= 0)
+			r = ign_root_remove(s.dir, s.name, s.path, e);
+	}
+	return r;
+}
+
 int ign_apply_settle(const struct ign_root *root, struct err *e)
 {
 	AUTO_IGN_UNDO *u = NULL;
 	struct ign_stamp stamp = { .run = "" };
-	int r = ign_undo_found(root, &u, e);
+	int r = remove_halves(root, e);
 
+	if (r == 0)
+		r = ign_undo_found(root, &u, e);
 	if (r <= 0)
 		return r < 0 ? err_wrap(e, r, "an earlier run did not end") : 0;
 	r = ign_stamp_read(root, &stamp, e);

@@ -15,6 +15,7 @@
 #include "base/hex.h"
 #include "base/json.h"
 #include "base/sys.h"
+#include "ignition-lite/mount.h"
 
 enum { LOG_MAX = 64 << 20, ENTRIES_MAX = 1 << 20, RUN_BYTES = 16, NAME_LEN = 48 };
 
@@ -37,7 +38,8 @@ struct entry {
 	char *path;
 	char *from; /* UNDO_MOVE: its path; UNDO_LINK: the target */
 	uint32_t mode, uid, gid;
-	bool aside; /* UNDO_DISPLACE: in this run */
+	unsigned stage; /* how many of the mounts were there when it was found */
+	bool aside;     /* UNDO_DISPLACE: in this run */
 };
 
 struct ign_undo {
@@ -47,6 +49,10 @@ struct ign_undo {
 	size_t n, cap;
 	const struct entry **sorted; /* by path, from ign_undo_begin() on */
 	bool spread;                 /* over more than the root's own file system */
+	struct ign_mounts mounts;
+	unsigned stage; /* of what is added */
+	size_t kept;    /* entries whose hard links are made */
+	bool begun;     /* there is a log */
 };
 
 void ign_undo_free(struct ign_undo *u)
@@ -59,6 +65,7 @@ void ign_undo_free(struct ign_undo *u)
 	}
 	free(u->sorted);
 	free(u->entry);
+	ign_mounts_done(&u->mounts);
 	ign_root_done(&u->root);
 	free(u);
 }
@@ -105,6 +112,7 @@ static int entry_add(struct ign_undo *u, const struct entry *like, struct err *e
 	}
 	slot = &u->entry[u->n];
 	*slot = *like;
+	slot->stage = u->stage;
 	slot->path = strdup(like->path);
 	slot->from = like->from ? strdup(like->from) : NULL;
 	u->n++; /* from here ign_undo_free() frees it */
@@ -286,6 +294,8 @@ static int entry_write(const struct entry *en, json_t *list, struct err *e)
 		r = json_put_u64(o, "uid", en->uid, e);
 	if (r == 0)
 		r = json_put_u64(o, "gid", en->gid, e);
+	if (r == 0 && en->stage > 0)
+		r = json_put_u64(o, "stage", en->stage, e);
 	return r < 0 ? r : json_push(list, TAKE(o), e);
 }
 
@@ -297,6 +307,8 @@ static int log_text(const struct ign_undo *u, struct buf *b, struct err *e)
 
 	if (r == 0)
 		r = json_put(doc, "spread", json_boolean(u->spread), e);
+	if (r == 0 && u->mounts.n > 0)
+		r = ign_mounts_write(&u->mounts, doc, "mounts", e);
 	if (r == 0)
 		r = json_put(doc, "entries", list, e);
 	else
@@ -326,7 +338,7 @@ static int entry_read(struct ign_undo *u, const json_t *o, struct err *e)
 {
 	static const char what[] = "the log of an unfinished run, " IGN_UNDO_LOG;
 	const char *kind, *path, *from;
-	uint64_t mode, uid, gid;
+	uint64_t mode, uid, gid, stage;
 	struct entry en = { .kind = UNDO_KINDS };
 	int r = json_get_str(o, "kind", what, &kind, e);
 
@@ -340,6 +352,8 @@ static int entry_read(struct ign_undo *u, const json_t *o, struct err *e)
 		r = json_get_u64(o, "uid", what, UINT32_MAX, &uid, e);
 	if (r == 0)
 		r = json_get_u64(o, "gid", what, UINT32_MAX, &gid, e);
+	if (r == 0)
+		r = json_get_u64_opt(o, "stage", what, u->mounts.n, 0, &stage, e);
 	if (r < 0)
 		return r;
 	for (int k = 0; k < UNDO_KINDS; k++)
@@ -352,6 +366,7 @@ static int entry_read(struct ign_undo *u, const json_t *o, struct err *e)
 	en.mode = (uint32_t)mode;
 	en.uid = (uint32_t)uid;
 	en.gid = (uint32_t)gid;
+	u->stage = (unsigned)stage;
 	/* entry_add() copies them */
 	memcpy(&en.path, &path, sizeof(path));
 	memcpy(&en.from, &from, sizeof(from));
@@ -371,6 +386,8 @@ static int log_read(struct ign_undo *u, const char *text, size_t n, struct err *
 		r = json_get_hex(doc, "run", IGN_UNDO_LOG, run, sizeof(run), e);
 	if (r == 0)
 		r = json_get_bool_opt(doc, "spread", IGN_UNDO_LOG, true, &u->spread, e);
+	if (r == 0)
+		r = ign_mounts_read(doc, "mounts", IGN_UNDO_LOG, &u->mounts, e);
 	if (r == 0)
 		r = json_get_arr(doc, "entries", IGN_UNDO_LOG, &list, e);
 	if (r < 0)
@@ -405,6 +422,7 @@ int ign_undo_found(const struct ign_root *root, struct ign_undo **ret, struct er
 		r = log_read(u, text, n, e);
 	if (r < 0)
 		return r;
+	u->begun = true;
 	*ret = TAKE(u);
 	return 1;
 }
@@ -453,6 +471,7 @@ static int by_path(const void *a, const void *b)
 
 static int sort_entries(struct ign_undo *u, struct err *e)
 {
+	free(u->sorted);
 	u->sorted = calloc(u->n + 1, sizeof(const struct entry *));
 	if (!u->sorted)
 		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
@@ -527,11 +546,47 @@ int ign_undo_begin(struct ign_undo *u, struct err *e)
 
 	if (r == 0)
 		r = log_write(u, e);
-
-	for (size_t i = 0; r == 0 && i < u->n; i++)
-		if (u->entry[i].kind == UNDO_KEEP)
-			r = keep(u, &u->entry[i], e);
+	u->begun = u->begun || r == 0;
+	for (; r == 0 && u->kept < u->n; u->kept++)
+		if (u->entry[u->kept].kind == UNDO_KEEP)
+			r = keep(u, &u->entry[u->kept], e);
 	return r < 0 ? r : ign_undo_sync(u, e);
+}
+
+int ign_undo_mount(struct ign_undo *u, const char *device, const char *path, const char *type,
+		   const char *options, struct err *e)
+{
+	int r = ign_undo_add_meta(u, path, e);
+
+	if (r == 0)
+		r = ign_mounts_add(&u->mounts, device, path, type, options, e);
+	if (r == 0)
+		r = ign_undo_begin(u, e);
+	if (r == 0)
+		r = ign_mount_attach(&u->root, &u->mounts.v[u->mounts.n - 1], e);
+	u->spread = true;
+	u->stage = (unsigned)u->mounts.n;
+	return r;
+}
+
+/* Was anything on this mount touched, or may have been? */
+static bool mount_matters(const struct ign_undo *u, size_t number)
+{
+	for (size_t i = 0; i < u->n; i++)
+		if (u->entry[i].stage > number)
+			return true;
+	return false;
+}
+
+/* An interrupted run's file systems. One that was never mounted may not even be whole. */
+static int mount_all(struct ign_undo *u, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < u->mounts.n; i++)
+		if (mount_matters(u, i))
+			r = ign_mount_attach(&u->root, &u->mounts.v[i], e);
+	return r;
 }
 
 int ign_undo_clear(struct ign_undo *u, const struct ign_spot *s, struct err *e)
@@ -566,11 +621,11 @@ static int log_remove(struct ign_undo *u, struct err *e)
 int ign_undo_commit(struct ign_undo *u, struct err *e)
 {
 	char name[NAME_LEN];
+	int r = mount_all(u, e);
 
-	for (size_t i = 0; i < u->n; i++) {
+	for (size_t i = 0; r == 0 && i < u->n; i++) {
 		const struct entry *en = &u->entry[i];
 		AUTO_IGN_SPOT s = IGN_SPOT_INIT;
-		int r;
 
 		if (en->kind != UNDO_KEEP && en->kind != UNDO_DISPLACE)
 			continue;
@@ -580,10 +635,10 @@ int ign_undo_commit(struct ign_undo *u, struct err *e)
 		kept_name(u, en, name);
 		/* its directory went with one that was overwritten: so did this */
 		r = s.dir < 0 ? 0 : ign_root_remove(s.dir, name, en->path, e);
-		if (r < 0)
-			return r;
 	}
-	return log_remove(u, e);
+	for (size_t i = u->mounts.n; r == 0 && i-- > 0;)
+		r = ign_mount_detach(&u->root, &u->mounts.v[i], e);
+	return r < 0 ? r : log_remove(u, e);
 }
 
 static int back_kept(struct ign_undo *u, const struct entry *en, const struct ign_spot *s,
@@ -681,19 +736,36 @@ static int back_one(struct ign_undo *u, const struct entry *en, struct err *e)
 	return 0;
 }
 
-int ign_undo_back(struct ign_undo *u, struct err *e)
+/* What was found with so many of the mounts there. */
+static int back_stage(struct ign_undo *u, size_t stage, struct err *e)
 {
-	int r;
+	int r = 0;
 
-	r = u->sorted ? 0 : sort_entries(u, e);
 	/* what was moved first of all, as the rest removes what is new */
 	for (size_t i = 0; r == 0 && i < u->n; i++)
-		if (u->entry[i].kind == UNDO_MOVE)
+		if (u->entry[i].stage == stage && u->entry[i].kind == UNDO_MOVE)
 			r = back_one(u, &u->entry[i], e);
 	/* a directory comes back with what is in it, so it comes before that */
 	for (size_t i = 0; r == 0 && i < u->n; i++)
-		if (u->sorted[i]->kind != UNDO_MOVE)
+		if (u->sorted[i]->stage == stage && u->sorted[i]->kind != UNDO_MOVE)
 			r = back_one(u, u->sorted[i], e);
+	return r;
+}
+
+int ign_undo_back(struct ign_undo *u, struct err *e)
+{
+	int r = u->begun ? sort_entries(u, e) : 0;
+
+	if (r < 0 || !u->begun)
+		return r;
+	r = mount_all(u, e);
+	for (size_t stage = u->mounts.n; r == 0; stage--) {
+		r = back_stage(u, stage, e);
+		if (stage == 0)
+			break;
+		if (r == 0)
+			r = ign_mount_detach(&u->root, &u->mounts.v[stage - 1], e);
+	}
 	if (r < 0)
 		return r;
 	r = ign_undo_sync(u, e);

@@ -18,6 +18,7 @@
  *   displace a directory was there that the config overwrites: it is renamed aside, and back
  *   meta     only mode and owner may change: they are set back
  *   move     a user's home directory may be moved: it is moved back
+ *   mounts   file systems that are mounted meanwhile: what is on them is put back, then they go
  *
  * No file is copied, so contents, attributes and times come back exactly. Going back twice is the
  * same as once. The log names its run; the stamp of a finished run names it too, which tells a cut
@@ -54,7 +55,17 @@ int ign_undo_add_tree(struct ign_undo *u, const char *path, struct err *e)
 int ign_undo_add_move(struct ign_undo *u, const char *from, const char *to, struct err *e)
 	__attribute__((warn_unused_result));
 
-/* The log is durable and the hard links are made when it returns. Makes /etc if it is missing. */
+/*
+ * Mounts a file system (see mount.h) for the time until ign_undo_commit() or ign_undo_back(), which
+ * unmount it. Begins (see below) first, so that what a cut leaves is found.
+ */
+int ign_undo_mount(struct ign_undo *u, const char *device, const char *path, const char *type,
+		   const char *options, struct err *e) __attribute__((warn_unused_result));
+
+/*
+ * The log is durable and the hard links are made when it returns. Makes /etc if it is missing. May
+ * be called again when more was added.
+ */
 int ign_undo_begin(struct ign_undo *u, struct err *e) __attribute__((warn_unused_result));
 
 /*

@@ -13,6 +13,13 @@ depends() {
 }
 
 installkernel() {
+    local fs
+
+    # what storage.filesystems may make
+    for fs in ext4 xfs btrfs vfat; do
+        ! find_binary "mkfs.$fs" >/dev/null 2>&1 || hostonly='' instmods "$fs"
+    done
+    hostonly='' instmods nls_cp437 nls_ascii nls_iso8859-1
     # where a config may lie: QEMU's fw_cfg, Azure's CD-ROM
     hostonly='' instmods qemu_fw_cfg udf isofs sr_mod cdrom
     # the network cards of virtual machines; for others add dracut's kernel-network-modules
@@ -23,7 +30,7 @@ installkernel() {
 install() {
     local unit
 
-    inst_multiple ignition-lite systemctl mount blkid modprobe
+    inst_multiple ignition-lite systemctl mount blkid wipefs modprobe
     # what a config may ask for; one that asks for what is not there is refused by name
     inst_multiple -o useradd usermod userdel groupadd groupdel \
         mkfs.ext4 mkfs.xfs mkfs.btrfs mkfs.vfat

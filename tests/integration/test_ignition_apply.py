@@ -932,8 +932,7 @@ class Whole(Tree):
                 (conf(kernelArguments={"shouldExist": ["nosmt"]}), "signed UKI"),
                 (conf(storage={"luks": [{"name": "x", "device": "/dev/x"}]}), "luks"),
                 (conf(storage={"files": [{"path": "/f", "contents": {"source": "s3://a/b"}}]}), "s3"),
-                (conf(storage={"filesystems": [{"device": "/dev/null", "format": "ext4", "path": "/data"}],
-                               "files": [{"path": "/data/f"}]}), "not mounted yet"),
+                (conf(storage={"filesystems": [{"device": "/dev/null", "format": "ext4", "path": "/"}]}), "mounted already"),
                 (files(f={"user": {"name": "nobody-here"}}), "no user 'nobody-here'"),
                 (conf(passwd={"groups": [{"name": "wheel"}]}), "exists already"),
                 ("{", "config.ign"), ("[]", "config.ign"), ({"ignition": {"version": "2.3.0"}}, "$.ignition.version")):
@@ -968,6 +967,130 @@ class Whole(Tree):
                              capture_output=True, text=True, check=True)
         self.assertEqual(len(list(root.glob("srv/*/*"))), 1000)
         print(f"1000 files: user s, system s, KiB: {out.stderr.strip()}", file=sys.stderr)
+
+
+def may_loop():
+    """Are there loop devices, and may this process mount?"""
+    with tempfile.TemporaryDirectory() as d:
+        return subprocess.run("truncate -s 4M x && mkfs.ext4 -q x && mkdir m && unshare -m mount -o loop x m", shell=True, cwd=d,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+
+
+@unittest.skipUnless(os.geteuid() == 0 and may_loop(), "needs loop devices and mount(2)")
+class Mounted(Tree):
+    """File systems of the config: made, mounted, filled, and unmounted; or put back."""
+
+    def setUp(self):
+        super().setUp()
+        self.devices = []
+        for i in range(2):
+            image = self.dir / f"disk{i}"
+            subprocess.run(["truncate", "-s", "16M", image], check=True)
+            dev = subprocess.run(["losetup", "-f", "--show", image], check=True, capture_output=True, text=True).stdout.strip()
+            self.addCleanup(subprocess.run, ["losetup", "-d", dev], check=True)
+            self.devices.append(dev)
+
+    def mounts(self):
+        return [l.split()[:2] for l in pathlib.Path("/proc/mounts").read_text().splitlines() if l.split()[0] in self.devices]
+
+    def end_mounts(self):
+        """As a power cut does."""
+        while self.mounts():
+            if subprocess.run(["umount", self.mounts()[-1][1]], stderr=subprocess.DEVNULL).returncode:
+                time.sleep(0.02)  # mount(8) outlives who started it
+
+    def on(self, i):
+        """What a file system holds."""
+        at = self.dir / "at"
+        at.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-r", self.devices[i], at], check=True)
+        try:
+            return look(at, {"/lost+found"}), oct(at.stat().st_mode)
+        finally:
+            subprocess.run(["umount", at], check=True)
+
+    def doc(self, *more, **kw):
+        """Two file systems, one on the other, and files on both."""
+        return conf(storage={"filesystems": [
+            {"device": self.devices[1], "format": "ext4", "label": "inner", "path": "/srv/data/in", **kw},
+            {"device": self.devices[0], "format": "ext4", "label": "outer", "path": "/srv/data", "mountOptions": ["noatime"], **kw}],
+            "directories": [{"path": "/srv/data", "mode": 0o750}, {"path": "/srv/data/dir"}],
+            "files": [{"path": p, "overwrite": True, "contents": {"source": "data:,new"}}
+                      for p in ("/srv/data/f", "/srv/data/in/g", "/srv/plain")],
+            "links": [{"path": "/srv/data/l", "target": "in/g"}, *more]})
+
+    def test_filled(self):
+        root = self.root("root")
+        self.apply(root, self.doc())
+        self.assertEqual(self.mounts(), [])
+        self.assertEqual(sorted(look(root / "srv")), ["/data", "/plain"])
+        outer, mode = self.on(0)
+        self.assertEqual(sorted(outer), ["/dir", "/f", "/in", "/l"])
+        self.assertEqual((outer["/f"][4], mode), (b"new", "0o40750"))
+        self.assertEqual({k: v[4] for k, v in self.on(1)[0].items()}, {"/g": b"new"})
+        # used as they are the next time; what is on them stays
+        self.apply(root, files(srv_data_h={"contents": {"source": "data:,h"}}), "--force")
+        doc = self.doc()
+        doc["storage"]["files"].append({"path": "/srv/data/in/more", "contents": {"source": "data:,m"}})
+        self.apply(root, doc, "--force")
+        self.assertEqual(sorted(self.on(1)[0]), ["/g", "/more"])
+        self.assertNotIn("/h", self.on(0)[0])
+        self.apply(root, self.doc(wipeFilesystem=True), "--force")
+        self.assertEqual(sorted(self.on(1)[0]), ["/g"])
+
+    def test_failure(self):
+        root = self.root("root")
+        before = look(root)
+        self.apply(root, self.doc(Whole.BAD_END), ok=1)
+        self.assertEqual((self.mounts(), look(root), self.on(0)[0], self.on(1)[0]), ([], before, {}, {}))
+        self.apply(root, self.doc())
+        before = look(root), self.on(0), self.on(1)
+        doc = self.doc(Whole.BAD_END)
+        for f in doc["storage"]["files"]:
+            f["contents"]["source"] = "data:,other"
+        doc["storage"]["directories"][0]["mode"] = 0o700
+        self.apply(root, doc, "--force", ok=1)
+        self.assertEqual((look(root), self.on(0), self.on(1)), before)
+        put(root / "srv/file", "in the way")
+        doc["storage"]["filesystems"][0]["path"] = "/srv/file"
+        self.assertIn("no directory", self.apply(root, doc, "--force", ok=1).stderr)
+        self.assertEqual(self.mounts(), [])
+
+    def test_killed(self):
+        rng, undone = random.Random(SEED), 0
+        doc = self.doc()
+        doc["storage"]["files"] += [{"path": f"/srv/data/{'in/' * (k % 2)}{k}", "contents": {"source": "data:,x"}} for k in range(200)]
+        doc["storage"]["files"] += [{"path": f"/srv/data/old{k}", "overwrite": True, "contents": {"source": "data:,x"}} for k in range(50)]
+        cfg = self.config(doc)
+        host = ["--host", str(self.dir / "host")]
+        first = self.doc()
+        first["storage"]["files"] += [{"path": f"/srv/data/old{k}", "contents": {"source": "data:,old"}} for k in range(50)]
+        for i in range(RUNS):
+            for dev in self.devices:
+                subprocess.run(["wipefs", "-qa", dev], check=True)
+            root = self.root("root")
+            self.apply(root, first)
+            before = look(root), self.on(0), self.on(1)
+            p = subprocess.Popen([LITE, "apply", *host, "--config", str(cfg), "--root", str(root), "--force"],
+                                 env={"PATH": self.path}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while not self.mounts() and p.poll() is None and rng.random() < 0.999:
+                time.sleep(0.001)
+            time.sleep(rng.random() * 0.3)
+            p.kill()
+            p.wait()
+            self.end_tools(root)
+            self.end_mounts()
+            undone += (root / "etc/.ignition-lite.undo").exists()
+            self.apply(root, files(other={}), ok=3)  # settles, and was provisioned
+            self.assertEqual(self.mounts(), [])
+            now = look(root), self.on(0), self.on(1)
+            done = "/0" in now[1][0]
+            self.assertEqual(now[1:] == before[1:], not done, i)
+            if not done:
+                self.assertEqual(now[0], before[0], i)
+        self.assertGreater(undone, 0)
+
+    end_tools = Whole.end_tools
 
 
 class Units(Tree):
