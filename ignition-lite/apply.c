@@ -10,7 +10,6 @@
 #include "base/cleanup.h"
 #include "ignition-lite/files.h"
 #include "ignition-lite/filesystem.h"
-#include "ignition-lite/kargs.h"
 #include "ignition-lite/units.h"
 #include "ignition-lite/users.h"
 
@@ -37,7 +36,7 @@ static int check_mount(const struct ign_filesystem *fs, struct err *e)
 
 int ign_apply_check(const struct ign_apply *a, struct err *e)
 {
-	int r = ign_kargs_check(a->plan->config, a->cmdline, e);
+	int r = ign_kargs_check(a->plan->config, a->cmdline, a->booted, e);
 
 	for (size_t i = 0; r == 0 && i < a->plan->steps; i++) {
 		const struct ign_step *s = &a->plan->step[i];

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "base/err.h"
+#include "ignition-lite/kargs.h"
 #include "ignition-lite/plan.h"
 #include "ignition-lite/root.h"
 #include "ignition-lite/stamp.h"
@@ -14,9 +15,10 @@
 struct ign_apply {
 	const struct ign_root *root;
 	const struct ign_plan *plan;
-	const struct ign_store *store; /* one blob for every plan->fetch, in that order */
-	const char *cmdline;           /* the running kernel's, for kernelArguments */
-	bool user;                     /* a user config was given */
+	const struct ign_store *store;   /* one blob for every plan->fetch, in that order */
+	const char *cmdline;             /* the running kernel's, for kernelArguments */
+	const struct ign_booted *booted; /* for the same */
+	bool user;                       /* a user config was given */
 };
 
 /* What can be refused without touching the root: kernel arguments, partitions. Changes nothing. */

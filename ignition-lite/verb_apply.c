@@ -26,7 +26,7 @@
 #include "ignition-lite/url.h"
 #include "ignition-lite/verb.h"
 
-enum { CMDLINE_MAX = 64 << 10, TIMEOUT_MAX_S = 86400 };
+enum { CMDLINE_MAX = 64 << 10, EFI_TEXT_MAX = 4096, TIMEOUT_MAX_S = 86400 };
 
 static const char usage_apply[] =
 	"Usage: ignition-lite apply --root DIR [OPTION]...\n"
@@ -412,6 +412,22 @@ static int say_plan(const struct found *f)
 
 /* --- apply --- */
 
+/* For sentences only: a host without such variables says less. */
+static void booted_by(const struct asked *a, struct ign_booted *ret)
+{
+#define LOADER_VARIABLES "/sys/firmware/efi/efivars/"
+#define LOADER_GUID      "-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+	AUTO_BUF entry = BUF_INIT;
+	AUTO_BUF stub = BUF_INIT;
+
+	if (ign_source_read(&a->source, LOADER_VARIABLES "LoaderEntrySelected" LOADER_GUID,
+			    EFI_TEXT_MAX, &entry, NULL) > 0)
+		ign_booted_text(entry.p, entry.n, ret->entry, sizeof(ret->entry));
+	if (ign_source_read(&a->source, LOADER_VARIABLES "StubInfo" LOADER_GUID, EFI_TEXT_MAX,
+			    &stub, NULL) > 0)
+		ign_booted_text(stub.p, stub.n, ret->stub, sizeof(ret->stub));
+}
+
 static int settle(const struct asked *a, struct found *f, struct err *e)
 {
 	int r;
@@ -429,11 +445,16 @@ static int settle(const struct asked *a, struct found *f, struct err *e)
 
 static int apply(const struct asked *a, struct found *f, struct err *e)
 {
+	struct ign_booted booted = { .entry = "" };
 	struct ign_apply how = { .root = &f->root,
 				 .plan = f->plan,
 				 .cmdline = a->kernel.p ? a->kernel.p : "",
+				 .booted = &booted,
 				 .user = f->text.text.n > 0 };
-	int r = ign_apply_check(&how, e);
+	int r;
+
+	booted_by(a, &booted);
+	r = ign_apply_check(&how, e);
 
 	/* a person who names a root is told at once when the config can never do */
 	if (r == 0)

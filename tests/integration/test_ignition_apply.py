@@ -939,6 +939,13 @@ class Whole(Tree):
             p = self.apply(root, doc, ok=1)
             self.assertIn(says, p.stderr)
             self.assertEqual(look(root), before)
+        guid = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+        for name, text in (("LoaderEntrySelected", "proa_1.0.0+3-0.efi"), ("StubInfo", "systemd-stub 252.39-1")):
+            put(self.dir / f"host/sys/firmware/efi/efivars/{name}-{guid}", b"\6\0\0\0" + (text + "\0").encode("utf-16-le"))
+        p = self.apply(root, conf(kernelArguments={"shouldExist": ["nosmt"]}), ok=1)
+        for says in ("'nosmt' is not in the command line of 'proa_1.0.0+3-0.efi'", "systemd-stub 252.39-1 reads no addons"):
+            self.assertIn(says, p.stderr)
+        self.assertEqual(look(root), before)
         put(self.dir / "host/proc/cmdline", "quiet nosmt")
         self.apply(root, conf(kernelArguments={"shouldExist": ["nosmt"], "shouldNotExist": ["debug"]}))
 

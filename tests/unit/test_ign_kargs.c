@@ -26,15 +26,54 @@ static void wanted(void)
 	const char *have[] = { "quiet", "a=1 b=2" }, *gone[] = { "debug" };
 	struct ign_config c = { .kargs_exist = { .s = have, .n = 2 },
 				.kargs_absent = { .s = gone, .n = 1 } };
+	const struct ign_booted b = { .entry = "" };
 	struct err e = ERR_INIT;
 
-	CHECK(ign_kargs_check(&c, "b=2 quiet a=1", &e) == 0, "%s", e.text);
-	CHECK(ign_kargs_check(&c, "quiet a=1", &e) < 0 && e.kind == ERR_REFUSED &&
+	CHECK(ign_kargs_check(&c, "b=2 quiet a=1", &b, &e) == 0, "%s", e.text);
+	CHECK(ign_kargs_check(&c, "quiet a=1", &b, &e) < 0 && e.kind == ERR_REFUSED &&
 		      strstr(e.text, "'b=2' is not in"),
 	      "%s", e.text);
-	CHECK(ign_kargs_check(&c, "b=2 quiet a=1 debug", &e) < 0 &&
+	CHECK(ign_kargs_check(&c, "b=2 quiet a=1 debug", &b, &e) < 0 &&
 		      strstr(e.text, "$.kernelArguments.shouldNotExist: 'debug' is in"),
 	      "%s", e.text);
+}
+
+/* Whatever booted, the sentence names it and what helps there, and nothing that does not. */
+static void entries(void)
+{
+	static const struct {
+		const char *entry, *stub, *says, *not ;
+	} cases[] = {
+		{ "x.conf", "", "loader/entries/x.conf", "UKI" },
+		{ "p_1.efi", "systemd-stub 252.39-1~deb12u1", "252.39-1~deb12u1 reads no addons",
+		  "extra.d" },
+		{ "p_1.efi", "systemd-stub 253", "'p_1.efi'", "extra.d" },
+		{ "p_1.efi", "systemd-stub 254.1", "extra.d", "reads no addons" },
+		{ "p_1.efi", "other 999", "proa-publish release --cmdline", "extra.d" },
+		{ "", "", "signed UKI", "''" },
+	};
+	static const unsigned char variable[] = "\7\0\0\0p\0_\0\1\1.\0e\0";
+	const char *have[] = { "nosmt" };
+	struct ign_config c = { .kargs_exist = { .s = have, .n = 1 } };
+	char text[6];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct ign_booted b = { .entry = "" };
+		struct err e = ERR_INIT;
+
+		(void)snprintf(b.entry, sizeof(b.entry), "%s", cases[i].entry);
+		(void)snprintf(b.stub, sizeof(b.stub), "%s", cases[i].stub);
+		CHECK(ign_kargs_check(&c, "quiet", &b, &e) < 0 && e.kind == ERR_REFUSED &&
+			      strstr(e.text, cases[i].says) && !strstr(e.text, cases[i].not ),
+		      "%s", e.text);
+		CHECK(ign_kargs_check(&c, "nosmt", &b, &e) == 0, "it has it");
+	}
+	ign_booted_text(variable, sizeof(variable) - 1, text, sizeof(text));
+	CHECK(strcmp(text, "p_?.e") == 0, "%s", text);
+	ign_booted_text(variable, sizeof(variable) - 1, text, 3);
+	CHECK(strcmp(text, "p_") == 0, "%s", text);
+	ign_booted_text(variable, 5, text, sizeof(text));
+	CHECK(text[0] == '\0', "%s", text);
 }
 
 static void source(void)
@@ -73,6 +112,7 @@ int main(void)
 {
 	words();
 	wanted();
+	entries();
 	source();
 	return 0;
 }

@@ -31,6 +31,7 @@ def run(lab):
     host.no_failed_units()
 
     # the channel that the config named is followed
+    assert host.status()["channel"] == "stable"
     host.update()
     host.applied("1.1.0")
     host.first_boot_of("1.1.0")
@@ -72,7 +73,7 @@ def provisioned(host):
                 "PROA_FIRST_BOOT=yes")
     host.check("systemctl is-enabled greet.service")
     host.until("systemctl is-active greet.service", 60)
-    host.expect(host.status()["channel"], "stable")
+    host.expect(host.check("cat /etc/proa/proa.conf.d/40-channel.conf"), "Channel=stable")
     assert host.check("cat /run/greeted") == "hello from afar"
 
 
