@@ -134,8 +134,7 @@ static int do_step(struct doing *d, const struct ign_step *s, struct err *e)
 	const struct ign_root *root = d->a->root;
 
 	switch (s->kind) {
-	case IGN_STEP_KARGS: /* ign_apply_check() found them to be there */
-		return 0;
+	case IGN_STEP_KARGS:      /* ign_apply_check() found them to be there */
 	case IGN_STEP_FILESYSTEM: /* see make_filesystems() */
 		return 0;
 	case IGN_STEP_GROUP:
@@ -229,7 +228,7 @@ static int make_filesystems(const struct ign_apply *a, struct ign_undo *u, struc
 {
 	const struct ign_config *c = a->plan->config;
 	AUTO_FREE const struct ign_filesystem **mounts =
-		calloc(c->filesystems + 1, sizeof(*mounts));
+		calloc(c->filesystems + 1, sizeof(const struct ign_filesystem *));
 	size_t n = 0;
 	int r = mounts ? 0 : err_set(e, ERR_HOST, ENOMEM, "out of memory");
 
@@ -240,7 +239,7 @@ static int make_filesystems(const struct ign_apply *a, struct ign_undo *u, struc
 	}
 	if (r < 0)
 		return r;
-	qsort(mounts, n, sizeof(*mounts), by_mount_path);
+	qsort(mounts, n, sizeof(void *), by_mount_path);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = mount_one(u, mounts[i], e);
 	return r;

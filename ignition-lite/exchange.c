@@ -409,7 +409,7 @@ static int exchange(const struct ign_exchange *x, const struct ign_answer_sink *
 {
 	__attribute__((cleanup(line_done))) struct line l = { .fd = -1, .end_ms = x->end_ms };
 	AUTO_BUF text = { .max = IGN_ANSWER_HEAD_MAX };
-	struct ign_address to, proxy;
+	struct ign_address to = { .user_n = 0 }, proxy = { .user_n = 0 };
 	int r = ign_address_read(x->url, &to, e);
 
 	if (r == 0 && x->proxy) {

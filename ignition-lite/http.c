@@ -171,7 +171,7 @@ static int try_once(const struct ign_http *h, const struct ign_http_get *get, st
 	const struct ign_answer_sink to_sink = { .add = on_body, .arg = &t };
 	AUTO_IGN_ANSWER a = { .status = 0 };
 	AUTO_BUF fields = { .max = HEADERS_MAX };
-	struct ign_address to;
+	struct ign_address to = { .user_n = 0 };
 	struct ign_exchange x = {
 		.url = hop->url,
 		.ca = h->ca,

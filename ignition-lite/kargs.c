@@ -61,8 +61,12 @@ void ign_booted_text(const void *p, size_t n, char *out, size_t cap)
 	const unsigned char *v = p;
 	size_t to = 0;
 
-	for (size_t i = ATTRIBUTES; i + 1 < n && to + 1 < cap && (v[i] || v[i + 1]); i += 2)
-		out[to++] = v[i + 1] == 0 && v[i] > ' ' - 1 && v[i] < 0x7f ? (char)v[i] : '?';
+	for (size_t i = ATTRIBUTES; i + 1 < n && to + 1 < cap && (v[i] || v[i + 1]); i += 2) {
+		out[to] = '?';
+		if (v[i + 1] == 0 && v[i] >= ' ' && v[i] < 0x7f)
+			memcpy(out + to, v + i, 1);
+		to++;
+	}
 	if (cap > 0)
 		out[to] = '\0';
 }

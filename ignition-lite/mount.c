@@ -170,7 +170,7 @@ int ign_mounts_write(const struct ign_mounts *m, json_t *o, const char *key, str
 
 static int one_read(const json_t *o, const char *what, struct ign_mounts *m, struct err *e)
 {
-	const char *device, *path, *type, *options;
+	const char *device = "", *path = "", *type = "", *options = "";
 	int r = json_get_str(o, "device", what, &device, e);
 
 	if (r == 0)

@@ -393,6 +393,7 @@ static int log_read(struct ign_undo *u, const char *text, size_t n, struct err *
 	if (r < 0)
 		return r;
 	hex_format(run, sizeof(run), u->run);
+	u->begun = true;
 	json_array_foreach(list, i, one)
 	{
 		r = entry_read(u, one, e);
@@ -422,7 +423,6 @@ int ign_undo_found(const struct ign_root *root, struct ign_undo **ret, struct er
 		r = log_read(u, text, n, e);
 	if (r < 0)
 		return r;
-	u->begun = true;
 	*ret = TAKE(u);
 	return 1;
 }
