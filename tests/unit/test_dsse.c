@@ -140,6 +140,28 @@ static void test_keys(void)
 	EVP_PKEY_free(rsa);
 }
 
+/* Cut at every byte, and with more signatures than anybody makes. */
+static void test_cut_and_long(void)
+{
+	static const char whole[] = "{\"payloadType\":\"t\",\"payload\":\"QUJD\",\"signatures\":["
+				    "{\"keyid\":\"k\",\"sig\":\"QUJD\"}]}";
+	AUTO_BUF b = BUF_INIT;
+	struct dsse *d = NULL;
+	struct err e = ERR_INIT;
+
+	for (size_t n = 0; n < sizeof(whole) - 1; n++)
+		CHECK(dsse_read(whole, n, &d, &e) < 0 && e.kind == ERR_INPUT, "cut at %zu", n);
+	CHECK(dsse_read(whole, sizeof(whole) - 1, &d, &e) == 0, "%s", e.text);
+	dsse_free(d);
+	d = NULL;
+	CHECK(buf_addf(&b, &e, "{\"payloadType\":\"t\",\"payload\":\"\",\"signatures\":[{}") == 0,
+	      "memory");
+	for (size_t i = 0; i < 100000; i++)
+		CHECK(buf_addf(&b, &e, ",{\"sig\":\"QUJD\"}") == 0, "memory");
+	CHECK(buf_addf(&b, &e, "]}") == 0, "memory");
+	CHECK(dsse_read(b.p, b.n, &d, &e) < 0 && e.kind == ERR_INPUT, "many signatures");
+}
+
 static void test_bad(void)
 {
 	static const char *const bad[] = {
@@ -162,6 +184,7 @@ static void test_bad(void)
 		CHECK(dsse_read(bad[i], strlen(bad[i]), &d, &e) < 0 && e.kind == ERR_INPUT, "%s",
 		      bad[i]);
 	}
+	test_cut_and_long();
 	CHECK(dsse_key_read(spec_key, 40, "key", &k, &e) == -EBADMSG, "cut PEM");
 }
 

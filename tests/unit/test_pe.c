@@ -194,6 +194,35 @@ static void test_refused(void)
 	refuse(88 + 148, 64, "certificate table");
 }
 
+/* Cut there: refused (1), or an image of its own whose digest is not that of the whole. */
+static size_t cut(int fd, size_t n, const uint8_t whole[SHA256_BYTES])
+{
+	uint8_t got[SHA256_BYTES];
+	struct err e = ERR_INIT;
+	struct pe pe;
+
+	CHECK(ftruncate(fd, (off_t)n) == 0, "cut");
+	if (pe_open(sys_linux(), fd, &pe, &e) >= 0 && pe_hash(&pe, got, &e) >= 0) {
+		CHECK(memcmp(whole, got, sizeof(got)) != 0, "cut at %zu, and nobody sees it", n);
+		return 0;
+	}
+	CHECK(e.kind == ERR_INPUT && e.text[0], "cut at %zu: %s", n, e.text);
+	return 1;
+}
+
+static void test_cut(void)
+{
+	uint8_t p[MAX], whole[SHA256_BYTES];
+	size_t n = make(p, 4, 40), refused = 0;
+	AUTO_SYS_FD f = { sys_linux(), mem_file(p, n) };
+	struct pe pe;
+
+	CHECK(pe_open(f.sys, f.fd, &pe, NULL) == 0 && pe_hash(&pe, whole, NULL) == 0, "whole");
+	while (n-- > 0)
+		refused += cut(f.fd, n, whole);
+	CHECK(refused > 1024, "%zu", refused);
+}
+
 static void test_read(void)
 {
 	uint8_t p[MAX];
@@ -230,6 +259,7 @@ int main(void)
 	test_random();
 	test_skipped();
 	test_refused();
+	test_cut();
 	test_read();
 	return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "base/buf.h"
 #include "tests/test.h"
 #include "updater/audit/sbom.h"
 
@@ -68,11 +69,36 @@ static void test_bad(void)
 		      "%s", bad[i]);
 	for (size_t n = 0; n < sizeof(spdx) - 1; n++)
 		CHECK(sbom_read(spdx, n, "b", &b, &e) < 0, "cut at %zu", n);
+	for (size_t n = 0; n < sizeof(cyclone) - 1; n++)
+		CHECK(sbom_read(cyclone, n, "b", &b, &e) < 0, "cut at %zu", n);
+}
+
+/* Nested deeper than any document, and more components than any system. */
+static void test_huge(void)
+{
+	AUTO_BUF text = BUF_INIT;
+	struct err e = ERR_INIT;
+	struct sbom b;
+
+	CHECK(buf_addf(&text, &e, "{\"spdxVersion\":\"SPDX-2.3\",\"packages\":") == 0, "memory");
+	for (size_t i = 0; i < 100000; i++)
+		CHECK(buf_add(&text, "[", 1, &e) == 0, "memory");
+	CHECK(sbom_read(text.p, text.n, "b", &b, &e) < 0 && e.kind == ERR_INPUT, "deep");
+	buf_done(&text);
+	text = (struct buf)BUF_INIT;
+	CHECK(buf_addf(&text, &e, "{\"spdxVersion\":\"SPDX-2.3\",\"packages\":[{\"name\":\"a\"}") ==
+		      0,
+	      "memory");
+	for (size_t i = 0; i < 100000; i++)
+		CHECK(buf_addf(&text, &e, ",{\"name\":\"b%zu\"}", i) == 0, "memory");
+	CHECK(buf_addf(&text, &e, "]}") == 0, "memory");
+	CHECK(sbom_read(text.p, text.n, "b", &b, &e) == 0 && b.components == 100001, "%s", e.text);
 }
 
 int main(void)
 {
 	test_kinds();
 	test_bad();
+	test_huge();
 	return 0;
 }

@@ -284,26 +284,94 @@ static int wrap(const char *text, size_t indent, struct buf *out, struct err *e)
 	return r;
 }
 
+/* A string as it is but for long hex, of which the beginning says enough. */
+static int add_text(const char *s, struct buf *line, struct err *e)
+{
+	bool hex = strlen(s) > 40 && strspn(s, "0123456789abcdef") == strlen(s);
+
+	return buf_addf(line, e, hex ? " %.16s..." : " %s", s);
+}
+
+/* A string, a number, or the strings in a list or an object. */
+static int add_plain(json_t *v, struct buf *line, struct err *e)
+{
+	const char *key;
+	json_t *x;
+	size_t i;
+	int r = 0;
+
+	if (json_is_string(v))
+		return add_text(json_string_value(v), line, e);
+	json_array_foreach(v, i, x)
+	{
+		if (r >= 0 && json_is_string(x))
+			r = add_text(json_string_value(x), line, e);
+	}
+	json_object_foreach(v, key, x)
+	{
+		if (r >= 0 && json_is_string(x))
+			r = add_text(json_string_value(x), line, e);
+	}
+	if (r < 0 || json_is_array(v) || json_is_object(v))
+		return r;
+	r = buf_add(line, " ", 1, e);
+	return r < 0 ? r : json_write(v, false, line, e);
+}
+
+/* The members of an object, with a comma between them. */
+static int add_members(json_t *o, struct buf *line, struct err *e)
+{
+	const char *key, *comma = "";
+	json_t *v;
+	int r = 0;
+
+	json_object_foreach(o, key, v)
+	{
+		if ((json_is_array(v) && json_array_size(v) == 0) ||
+		    (json_is_object(v) && json_object_size(v) == 0))
+			continue;
+		r = buf_addf(line, e, "%s %s", comma, key);
+		if (r >= 0)
+			r = add_plain(v, line, e);
+		if (r < 0)
+			return r;
+		comma = ",";
+	}
+	return r;
+}
+
+/* "key: value" in lines of their own. */
+static int draw_value(const char *key, json_t *v, struct buf *out, struct err *e)
+{
+	AUTO_BUF line = BUF_INIT;
+	char clean[800];
+	int r = buf_addf(&line, e, json_is_object(v) ? "%s:" : "%s: ", key);
+
+	if (r >= 0 && json_is_string(v))
+		r = buf_addf(&line, e, "%s", json_string_value(v));
+	else if (r >= 0 && json_is_object(v))
+		r = add_members(v, &line, e);
+	else if (r >= 0)
+		r = json_write(v, false, &line, e);
+	return r < 0 ? r : wrap(text_clean(line.p, line.n, clean, sizeof(clean)), 14, out, e);
+}
+
 static int draw_evidence(json_t *evidence, struct buf *out, struct err *e)
 {
 	const char *key;
-	json_t *v;
+	json_t *v, *x;
+	size_t i;
 	int r = 0;
 
 	json_object_foreach(evidence, key, v)
 	{
-		AUTO_BUF line = BUF_INIT;
-		char clean[400];
-
-		r = buf_addf(&line, e, "%s: ", key);
-		if (r >= 0 && json_is_string(v))
-			r = buf_addf(&line, e, "%s", json_string_value(v));
-		else if (r >= 0)
-			r = json_write(v, false, &line, e);
-		if (r >= 0)
-			r = wrap(text_clean(line.p, line.n, clean, sizeof(clean)), 14, out, e);
-		if (r < 0)
-			return r;
+		if (r >= 0 && !json_is_object(json_array_get(v, 0)))
+			r = draw_value(key, v, out, e);
+		json_array_foreach(v, i, x)
+		{
+			if (r >= 0 && json_is_object(x))
+				r = draw_value(key, x, out, e);
+		}
 	}
 	return r;
 }
@@ -399,7 +467,7 @@ static int diff_evidence(const char *id, json_t *a, const json_t *b, struct buf 
 	{
 		const json_t *w = json_object_get(b, key);
 		AUTO_BUF line = BUF_INIT;
-		char clean[400];
+		char clean[800];
 
 		if (w && json_equal(v, w))
 			continue;

@@ -452,10 +452,11 @@ static int open_repository(const struct verify_options *o, int dir, struct trust
 /* Who signed, role by role. */
 static json_t *by_roles(const struct trustview *t)
 {
-	json_t *o = by("publisher"), *roles = NULL;
+	json_t *o = by("publisher");
+	AUTO_JSON *roles = NULL;
 
 	if (o && trustview_roles(t, &roles, NULL) >= 0)
-		(void)!json_put(o, "roles", roles, NULL);
+		(void)json_object_update(o, roles);
 	return o;
 }
 
@@ -543,6 +544,34 @@ static int check_pcr11(struct verify *v, const struct pe *pe, struct err *e)
 				  v->o->uki);
 }
 
+/* And what the loader handed over: the UKI's own command line, or words of somebody else. */
+static int check_pcr12(struct verify *v, int fd, struct err *e)
+{
+	AUTO_FREE struct uki *u = malloc(sizeof(*u));
+	AUTO_JSON *o = NULL;
+	struct err why = ERR_INIT;
+	uint8_t pcr[32];
+	bool same;
+	int r;
+
+	if (!u)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	if (!(v->pcrs.have >> 12 & 1))
+		return 0;
+	if (uki_read_fd(v->o->sys, fd, u, &why) < 0 || predict_pcr12(u->cmdline, pcr, &why) < 0)
+		return report_unreadable(v->rep, "attest.pcr12", &why, e);
+	same = memcmp(pcr, v->pcrs.value[12], 32) == 0;
+	o = by(same ? hardware_or_node(v->quoted) : "nobody");
+	r = json_put_hex(o, "expected_pcr12", pcr, 32, e);
+	return r < 0 ? r
+		     : report_add(v->rep, "attest.pcr12", same ? REPORT_PASS : REPORT_FAIL,
+				  json_incref(o), e,
+				  same ? "The command line of %s leads to PCR 12."
+				       : "PCR 12 is not what the command line of %s leads to: the "
+					 "loader was told to hand over another one.",
+				  v->o->uki);
+}
+
 /* The auditor's own copy of the UKI: its digest in PCR 4, its sections in PCR 11. */
 static int check_uki(struct verify *v, struct err *e)
 {
@@ -563,12 +592,16 @@ static int check_uki(struct verify *v, struct err *e)
 	if (pe_open(sys, fd.fd, pe, &why) < 0 || pe_hash(pe, digest, &why) < 0)
 		return report_unreadable(v->rep, "attest.uki-own", &why, e);
 	ok = started(v, digest);
-	r = report_add(v->rep, "attest.uki-own", ok ? REPORT_PASS : REPORT_FAIL,
-		       by(ok ? hardware_or_node(v->quoted) : "nobody"), e,
-		       ok ? "The firmware started %s, byte for byte what its signature covers."
-			  : "The firmware did not start %s.",
-		       v->o->uki);
-	return r < 0 ? r : check_pcr11(v, pe, e);
+	r = !v->logged ? 0
+		       : report_add(v->rep, "attest.uki-own", ok ? REPORT_PASS : REPORT_FAIL,
+				    by(ok ? hardware_or_node(v->quoted) : "nobody"), e,
+				    ok ? "The firmware started %s, byte for byte what its "
+					 "signature covers."
+				       : "The firmware did not start %s.",
+				    v->o->uki);
+	if (r >= 0)
+		r = check_pcr11(v, pe, e);
+	return r < 0 ? r : check_pcr12(v, fd.fd, e);
 }
 
 /* ---- the rest is the node's word ---- */
