@@ -8,7 +8,7 @@ import xml.etree.ElementTree as xml
 BUILD = pathlib.Path(os.environ.get("PROA_BIN", "build/bin")).resolve().parent
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 UNITS = ["proad.service", "proa-fetch.socket", "proa-fetch@.service", "proa-hook.socket", "proa-hook@.service",
-         "proa-reboot.service", "proa-health.service",
+         "proa-reboot@.service", "proa-health.service",
          "proa-health-stuck.service", "proa-settle.service", "proa-update.service", "proa-update.timer",
          "proa-anchor.path", "proa-anchor.service"]
 
@@ -60,7 +60,7 @@ class Units(unittest.TestCase):
 
     def test_security(self):
         worst = {"proad.service": 4.0, "proa-settle.service": 4.0, "proa-fetch@1.service": 2.0,
-                 "proa-update.service": 2.5, "proa-reboot.service": 2.0, "proa-anchor.service": 2.5}
+                 "proa-update.service": 2.5, "proa-reboot@1.service": 2.0, "proa-anchor.service": 2.5}
         for unit, limit in worst.items():
             p = run("systemd-analyze", "security", "--offline=yes", "--no-pager",
                     f"--root={self.root}", unit)

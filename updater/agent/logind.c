@@ -14,8 +14,9 @@
 #define SYSTEMD                                                                                    \
 	"org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
 
-/* SD_LOGIND_ROOT_CHECK_INHIBITORS of systemd's logind; without it root is not asked to wait */
-#define CHECK_INHIBITORS UINT64_C(1)
+/* flags of logind: have root heed inhibitors; have nobody heed them (from systemd 257 on) */
+#define CHECK_INHIBITORS (UINT64_C(1) << 0)
+#define SKIP_INHIBITORS  (UINT64_C(1) << 4)
 
 static void unrefp(sd_bus_message **m)
 {
@@ -59,9 +60,9 @@ static void look_inhibitors(sd_bus *bus, struct agent_session *s)
 		return;
 	text[0] = '\0';
 	while (sd_bus_message_read(m, "(ssssuu)", &what, &who, &why, &mode, &uid, &pid) > 0) {
-		/* "delay" is heard by logind itself; newer ones have "block-weak", which root
-		 * need not heed */
-		if (strcmp(mode, "block") != 0 || !among(what, "shutdown"))
+		/* "delay" is heard by logind itself; "block-weak" is heeded as root, too, with
+		 * CHECK_INHIBITORS */
+		if (strncmp(mode, "block", 5) != 0 || !among(what, "shutdown"))
 			continue;
 		if (n++ == 0)
 			(void)snprintf(text, sizeof(text), "%.80s (pid %" PRIu32 "): %.150s", who,
@@ -156,7 +157,13 @@ int logind_reboot(sd_bus *bus, uint32_t delay_s, bool force, struct err *e)
 	if (delay_s > 0)
 		return schedule(bus, delay_s, e);
 	r = sd_bus_call_method(bus, LOGIND, "RebootWithFlags", &error, NULL, "t",
-			       force ? UINT64_C(0) : CHECK_INHIBITORS);
+			       force ? SKIP_INHIBITORS : CHECK_INHIBITORS);
+	if (r < 0 && force && sd_bus_error_has_name(&error, SD_BUS_ERROR_INVALID_ARGS)) {
+		sd_bus_error_free(&error); /* an older one, where root is not held up */
+		error = SD_BUS_ERROR_NULL;
+		r = sd_bus_call_method(bus, LOGIND, "RebootWithFlags", &error, NULL, "t",
+				       UINT64_C(0));
+	}
 	if (r < 0 && nobody_there(&error)) {
 		sd_bus_error_free(&error);
 		error = SD_BUS_ERROR_NULL;
@@ -188,8 +195,6 @@ static int add_timer(sd_bus_message *m, int64_t at, const char *name)
 	if (r >= 0)
 		r = sd_bus_message_append(m, "(sv)", "AccuracyUSec", "t", UINT64_C(1000000));
 	if (r >= 0)
-		r = sd_bus_message_append(m, "(sv)", "Unit", "s", "proa-reboot.service");
-	if (r >= 0)
 		r = sd_bus_message_close_container(m);
 	return r < 0 ? r : sd_bus_message_append(m, "a(sa(sv))", 0);
 }
@@ -200,7 +205,7 @@ void logind_wake(sd_bus *bus, int64_t at)
 	AUTO_MESSAGE *m = NULL;
 	char name[64];
 
-	(void)snprintf(name, sizeof(name), "proa-reboot-%" PRId64 ".timer", at);
+	(void)snprintf(name, sizeof(name), "proa-reboot@%" PRId64 ".timer", at);
 	if (sd_bus_message_new_method_call(bus, &m, SYSTEMD, "StartTransientUnit") < 0 ||
 	    add_timer(m, at, name) < 0)
 		return;

@@ -20,7 +20,7 @@ int logind_reboot(sd_bus *bus, uint32_t delay_s, bool force, struct err *e)
 	__attribute__((warn_unused_result));
 
 /*
- * Has proa-reboot.service started at that time, by a transient timer; asking for the same time
+ * Has proa-reboot@.service started at that time, by a transient timer; asking for the same time
  * twice is fine. Failures are not told: proa-update.timer looks too, only later.
  */
 void logind_wake(sd_bus *bus, int64_t at);
