@@ -334,6 +334,22 @@ class Locks(Case):
         self.one_place("etcd", f"http://127.0.0.1:{etcd.client[0]}",
                        lambda: etcd.value("web")["holders"], "has 1 of 1 places taken by a")
 
+    def test_lost_member(self):
+        """The member that is asked first is lost, leader or not, before and after the reboot."""
+        etcd = locks.Etcd(3)
+        self.addCleanup(etcd.stop)
+        a = Node("lost", self.section("etcd", " ".join(f"http://127.0.0.1:{p}" for p in etcd.client), "a"))
+        etcd.members[0].kill()
+        etcd.members[0].wait()
+        end = time.monotonic() + 60
+        while (r := a.run("person")[0])["verdict"] != "rebooting" and time.monotonic() < end:
+            self.assertEqual(self.codes(r), ["lock-server"])  # while a new leader is chosen
+        self.assertEqual(r["verdict"], "rebooting")
+        self.assertEqual(etcd.value("web", etcd.client[1])["holders"], ["a"])
+        a.came_up("1.1.0", good=True)
+        a.run("finish")
+        self.assertEqual(etcd.value("web", etcd.client[2])["holders"], [])
+
     def test_failure_keeps_it(self):
         s, server = fleet(self)
         for keep, after in (("yes", {"a"}), ("no", set())):

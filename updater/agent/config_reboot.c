@@ -82,19 +82,38 @@ static int take_type(struct conf *c, struct config_lock *l, struct err *e)
 	return 0;
 }
 
+/* One of the members of a cluster more, with a '/' at its end. */
+static int add_url(struct conf *c, const char *p, size_t n, struct config_lock *l, struct err *e)
+{
+	size_t have = strlen(l->url);
+	char url[CONFIG_LOCK_URL_MAX];
+
+	if (have + n + 3 > sizeof(l->url))
+		return bad(c, "Lock", "URL", "is too long", e);
+	(void)snprintf(url, sizeof(url), "%.*s%s", (int)n, p, p[n - 1] == '/' ? "" : "/");
+	if (strncmp(url, "http", 4) != 0 || !wire_url_valid(url))
+		return bad(c, "Lock", "URL", "must be http or https URLs, blanks between them", e);
+	(void)snprintf(l->url + have, sizeof(l->url) - have, "%s%s", have ? " " : "", url);
+	return 0;
+}
+
 static int take_url(struct conf *c, struct config_lock *l, struct err *e)
 {
-	char url[CONFIG_LOCK_URL_MAX - 1] = "";
-	int r = take(c, "Lock", "URL", "", url, sizeof(url), e);
+	char all[CONFIG_LOCK_URL_MAX] = "";
+	int r = take(c, "Lock", "URL", "", all, sizeof(all), e);
 
 	if (r < 0 || !l->on)
 		return r;
-	if (!url[0])
+	for (const char *p = all + strspn(all, " \t"); r == 0 && *p;) {
+		size_t n = strcspn(p, " \t");
+
+		r = add_url(c, p, n, l, e);
+		p += n;
+		p += strspn(p, " \t");
+	}
+	if (r == 0 && !l->url[0])
 		return bad(c, "Lock", "URL", "is not set: say where the lock server is", e);
-	(void)snprintf(l->url, sizeof(l->url), "%s%s", url, url[strlen(url) - 1] == '/' ? "" : "/");
-	if (strncmp(url, "http", 4) != 0 || !wire_url_valid(l->url))
-		return bad(c, "Lock", "URL", "must be one http or https URL", e);
-	return 0;
+	return r;
 }
 
 /* The host's own name in the group, unless one is given. */

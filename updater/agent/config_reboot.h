@@ -16,7 +16,7 @@
 struct config_lock {
 	bool on; /* Type= is not none */
 	struct lock_terms terms;
-	char url[CONFIG_LOCK_URL_MAX];                                         /* ends in '/' */
+	char url[CONFIG_LOCK_URL_MAX]; /* of its members, each ends in '/', one blank between two */
 	char ca[CONFIG_FILE_MAX], cert[CONFIG_FILE_MAX], key[CONFIG_FILE_MAX]; /* empty: none */
 	bool keep;                                                             /* KeepOnFailure= */
 	uint32_t timeout_s; /* Timeout=: for one request */

@@ -14,7 +14,8 @@ enum { NOTES_MAX = 1000, GRACE_MS = 10000 };
 
 struct talk {
 	const struct locker *locker;
-	const struct reboot_place *place;
+	const char *url; /* of the member that is asked */
+	int url_n;
 	struct wire_client *wire;
 	pid_t pid;
 };
@@ -95,7 +96,7 @@ static int step(struct talk *t, struct lock *l, enum lock_state *ret, struct err
 				  .n = c.bytes };
 	const struct wire_reply *y = NULL;
 	uint32_t id;
-	int n = snprintf(post.url, sizeof(post.url), "%s%s", t->place->url, c.path), r;
+	int n = snprintf(post.url, sizeof(post.url), "%.*s%s", t->url_n, t->url, c.path), r;
 
 	if (n < 0 || (size_t)n >= sizeof(post.url))
 		return err_set(e, ERR_INPUT, ENAMETOOLONG, "[Lock] URL= is too long");
@@ -105,39 +106,66 @@ static int step(struct talk *t, struct lock *l, enum lock_state *ret, struct err
 	return r < 0 || !y ? r : lock_answer(l, y->status, (const char *)y->p, y->n, ret, e);
 }
 
-static int run(struct talk *t, struct lock *l, enum lock_state *ret, struct err *e)
-{
-	int r = open_talk(t, e);
+struct attempt {
+	const struct locker *locker;
+	const struct reboot_place *place;
+	enum lock_verb verb;
+	struct lock *lock; /* what came of it */
+	enum lock_state state;
+};
 
-	*ret = LOCK_ASK;
-	while (r == 0 && *ret == LOCK_ASK)
-		r = step(t, l, ret, e);
+/* From the begin, with one member. */
+static int ask_one(struct attempt *a, const char *url, size_t n, struct err *e)
+{
+	CLEANUP(talk_done) struct talk t = { .locker = a->locker, .url = url, .url_n = (int)n };
+	int r;
+
+	lock_free(TAKE(a->lock));
+	a->state = LOCK_ASK;
+	r = lock_new(&a->place->terms, a->verb, &a->lock, e);
+	if (r == 0)
+		r = open_talk(&t, e);
+	while (r == 0 && a->state == LOCK_ASK)
+		r = step(&t, a->lock, &a->state, e);
+	return r;
+}
+
+/* A member that is away, or knows no leader, is no reason while others are left to be asked. */
+static int ask(struct attempt *a, struct err *e)
+{
+	int r = err_set(e, ERR_INPUT, ENOENT, "[Lock] URL= is not set");
+
+	for (const char *u = a->place->url; *u;) {
+		size_t n = strcspn(u, " ");
+
+		r = ask_one(a, u, n, e);
+		if (r == 0 || r == -ECANCELED || (e->kind != ERR_RETRY && e->kind != ERR_REFUSED))
+			return r;
+		u += n;
+		u += *u == ' ';
+	}
 	return r;
 }
 
 enum reboot_end locker_run(const struct locker *l, const struct reboot_place *p,
 			   enum lock_verb verb, char text[REBOOT_TEXT_MAX], struct err *e)
 {
-	CLEANUP(talk_done) struct talk t = { .locker = l, .place = p };
-	enum lock_state state = LOCK_ASK;
+	struct attempt a = { .locker = l, .place = p, .verb = verb };
+	enum reboot_end end = REBOOT_DONE;
 	struct err bad = ERR_INIT;
-	AUTO_LOCK *lock = NULL;
-	char say[sizeof(bad.text) + 200];
-	int r = lock_new(&p->terms, verb, &lock, &bad);
+	char say[sizeof(bad.text) + 200] = "";
 
-	text[0] = '\0';
-	if (r == 0)
-		r = run(&t, lock, &state, &bad);
-	if (r < 0) {
+	if (ask(&a, &bad) < 0) {
 		(void)snprintf(say, sizeof(say), "lock: group %s cannot be asked: %.300s",
 			       p->terms.group, bad.text);
-		(void)text_clean(say, strlen(say), text, REBOOT_TEXT_MAX);
+		end = REBOOT_TROUBLE;
 		*e = bad;
-		return REBOOT_TROUBLE;
+	} else if (a.state != LOCK_GOT) {
+		(void)snprintf(say, sizeof(say), "lock: %.280s (%.100s)", lock_text(a.lock),
+			       p->url);
+		end = REBOOT_NO;
 	}
-	if (state == LOCK_GOT)
-		return REBOOT_DONE;
-	(void)snprintf(say, sizeof(say), "lock: %.280s (%.100s)", lock_text(lock), p->url);
 	(void)text_clean(say, strlen(say), text, REBOOT_TEXT_MAX);
-	return REBOOT_NO;
+	lock_free(a.lock);
+	return end;
 }

@@ -15,8 +15,9 @@ struct locker {
 };
 
 /*
- * REBOOT_NO: text says who has the places, as far as the server tells. REBOOT_TROUBLE: text says
- * why it is not known; e too, whose kind is that of the failure.
+ * Asks one member of the server after the other until one answers. REBOOT_NO: text says who has the
+ * places, as far as the server tells. REBOOT_TROUBLE: text says why it is not known; e too, whose
+ * kind is that of the failure.
  */
 enum reboot_end locker_run(const struct locker *l, const struct reboot_place *p,
 			   enum lock_verb verb, char text[REBOOT_TEXT_MAX], struct err *e);

@@ -56,7 +56,8 @@ const char *reboot_why_name(enum reboot_why w); /* "manual", "window", ... */
 /* Where a place is asked for. */
 struct reboot_place {
 	struct lock_terms terms;
-	char url[REBOOT_URL_MAX]; /* ends in '/' */
+	char url[REBOOT_URL_MAX]; /* of one server's members, each ends in '/', a blank between two
+				   */
 };
 
 /* What must outlive a kill and the reboot. All zero: nothing is under way. */
