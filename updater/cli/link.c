@@ -211,7 +211,7 @@ static void take_error(struct link *l, const sd_bus_error *error)
 		(void)snprintf(l->err.text, sizeof(l->err.text),
 			       "proad is not installed as a service here: proactl --direct works "
 			       "without it");
-	else if (strcmp(name, SD_BUS_ERROR_NO_REPLY) == 0 && l->o.direct)
+	else if (strcmp(name, SD_BUS_ERROR_NO_REPLY) == 0)
 		(void)snprintf(l->err.text, sizeof(l->err.text), "proad ended before it answered");
 	else
 		(void)snprintf(l->err.text, sizeof(l->err.text), "%.450s",
