@@ -376,7 +376,7 @@ class Guest:
         """Start a script in the guest that goes on by itself, its output in a file there."""
         self.check("setsid bash -c %s >%s 2>&1 </dev/null & disown" % (quote(script), log), 20)
 
-    def until(self, script, seconds=120, pause=0.3):
+    def until(self, script, seconds=120, pause=1):
         """Repeat a script in the guest until it gives 0; returns its output."""
         end = time.monotonic() + seconds * PATIENCE
         while True:
@@ -402,7 +402,7 @@ class Guest:
                 raise self.failure("%s was not blessed; EFI/Linux holds %s\n%s" % (
                     version, names, self.run("systemctl --failed --no-legend; systemctl list-jobs;"
                                              " journalctl -b -p warning | tail -n 20").out))
-            time.sleep(0.5)
+            time.sleep(1)  # looking costs the guest time, too
 
     # -- the disk while the guest is off ----------------------------------------------------------
 

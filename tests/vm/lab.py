@@ -18,6 +18,7 @@ import time
 
 import harness
 import image
+import page
 import release
 import server as servers
 
@@ -77,25 +78,32 @@ class Lab:
                 return repo / "blobs/sha256" / b["sha256"]
         raise AssertionError("%s has no blob %s" % (version, role))
 
+    def etcd(self):
+        e = servers.Etcd(self.work / "etcd")
+        self.stack.callback(e.close)
+        return e
+
     # -- hosts ------------------------------------------------------------------------------------
 
     def host(self, server, channel="stable", tries=3, disk="plain.img", prepare=None, cold=False,
-             **options):
+             name=None, **options):
         """A host that runs 1.0.0, blessed, and follows a channel of a server.
 
         prepare(guest) may change its disk before it is first switched on. Where nothing asks for a
-        cold start, it continues from one that had booted (make_warm).
+        cold start, it continues from one that had booted (make_warm). A second host needs a name.
         """
         if disk == "plain.img" and not (prepare or cold or options):
-            g = Host(self.name, warm=make_warm(self.folder))
+            g = Host(name or self.name, warm=make_warm(self.folder))
         else:
-            g = Host(self.name, self.folder / disk, **options)
+            g = Host(name or self.name, self.folder / disk, **options)
         self.stack.enter_context(g)
         if prepare:
             prepare(g)
         g.start()
         g.wait_boot("1.0.0")
         g.configure(server, channel, tries)
+        if name:
+            g.become(name)
         g.wait_blessed("1.0.0")
         g.wait_settled()
         return g
@@ -130,6 +138,52 @@ class Host(harness.Guest):
     def wait_settled(self):
         """Wait until the boot is over, and with it what Proa notes about it."""
         self.until("test -z \"$(systemctl list-jobs --no-legend)\"")
+
+    # -- what an operator puts into /etc ----------------------------------------------------------
+
+    def put(self, path, text, mode=0o644):
+        """A file in the guest."""
+        self.check("mkdir -p %s; cat >%s <<'EndOfFile'\n%s\nEndOfFile\nchmod %o %s; sync" % (
+            path.rsplit("/", 1)[0], path, text.rstrip("\n"), mode, path))
+
+    def conf(self, name, text):
+        """A drop-in of proa.conf, heeded from the next verb on."""
+        self.put("/etc/proa/proa.conf.d/%s.conf" % name, text)
+        self.check("systemctl try-restart proad.service")
+
+    def health_check(self, name, script):
+        self.put("/etc/proa/health/required.d/" + name, script, 0o755)
+
+    def hook(self, stage, name, script):
+        self.put("/etc/proa/hooks/%s.d/%s" % (stage, name), script, 0o755)
+
+    def clock(self, when):
+        """Set the guest's clock, as `date -s` reads it."""
+        self.check("date -s '%s' >/dev/null" % when)
+
+    def become(self, name):
+        """Another machine than the one all guests continue from."""
+        self.check("rm /etc/machine-id; printf '%%s' %s >/etc/machine-id; chmod 444 /etc/machine-id;"
+                   " echo %s | tee /etc/hostname >/proc/sys/kernel/hostname; sync;"
+                   " systemctl try-restart proad.service" % (hashlib.sha256(name.encode()).hexdigest()[:32], name))
+
+    # -- what they are told -----------------------------------------------------------------------
+
+    def why(self):
+        """`proactl why`, whatever its exit status."""
+        return self.run("proactl why", 200).out
+
+    def why_json(self):
+        return json.loads(self.run("proactl --json why", 200).out)
+
+    def shows(self, situation, *commands):
+        """What an operator types and gets here is what docs/operating.md shows. Returned in one
+        line: where a sentence is folded depends on the length of a date."""
+        out = "\n\n".join("# %s\n%s" % (c, self.run(c, 300).out.strip("\n")) for c in commands)
+        wrong = page.compare(situation, out)
+        if wrong:
+            raise self.failure(wrong)
+        return " ".join(out.split())
 
     def update(self):
         """Stage and apply the newest release; it runs after the next reboot."""

@@ -199,9 +199,10 @@ def make():
     with image.cached("release", key) as (final, new):
         if new:
             fill(new, final, base, product)
-    for name in ("repo", "stranger"):
-        publish("refresh", final / name, "--keys", final / (name + "-keys"))
-    crooked.cross(final / "repo", final / "repo-keys", final / "crossed", "1.1.0", "1.0.0")
+    with image.cached("release", key):  # only for its lock: one refresh at a time
+        for name in ("repo", "stranger"):
+            publish("refresh", final / name, "--keys", final / (name + "-keys"))
+        crooked.cross(final / "repo", final / "repo-keys", final / "crossed", "1.1.0", "1.0.0")
     return final
 
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP servers for the scenarios: real nginx, honest or not, and a proxy that dies half-way."""
+"""Servers for the scenarios: real nginx, honest or not, a proxy that dies half-way, a real etcd."""
+import base64
+import json
 import pathlib
 import re
 import shutil
@@ -7,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 
 CONFIG = """
 daemon off; master_process off; worker_processes 1; user root;
@@ -142,6 +145,49 @@ class Cutter:
         self.die()
 
 
+class Etcd:
+    """One etcd of Debian's on loopback, which is 10.0.2.2 in a guest; it may be stopped and started
+    again with what it held."""
+
+    def __init__(self, work):
+        self.dir = pathlib.Path(work)
+        shutil.rmtree(self.dir, ignore_errors=True)
+        self.dir.mkdir(parents=True)
+        self.port, self.peer = free_port(), free_port()
+        self.process = None
+        self.start()
+
+    def start(self):
+        client, peer = ("http://127.0.0.1:%d" % p for p in (self.port, self.peer))
+        with open(self.dir / "log", "a", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "etcd", "--data-dir", self.dir / "data",
+                 "--listen-client-urls", client, "--advertise-client-urls", client,
+                 "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                 "--initial-cluster", "default=" + peer],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        wait_port(self.port, self.process, self.dir / "log")
+
+    def call(self, path, **body):
+        with urllib.request.urlopen("http://127.0.0.1:%d/v3/%s" % (self.port, path),
+                                    json.dumps(body).encode(), timeout=20) as r:
+            return json.load(r)
+
+    def values(self):
+        """Everything it holds, as text by key."""
+        found = self.call("kv/range", key="AA==", range_end="AA==")
+        return {base64.b64decode(kv["key"]).decode(): base64.b64decode(kv["value"]).decode()
+                for kv in found.get("kvs", [])}
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
 def wait_port(port, process, log):
     end = time.monotonic() + 20
     while time.monotonic() < end and process.poll() is None:
@@ -150,4 +196,4 @@ def wait_port(port, process, log):
             return
         except OSError:
             time.sleep(0.05)
-    raise RuntimeError("nginx did not start: " + (log.read_text() if log.exists() else ""))
+    raise RuntimeError("no server: " + (log.read_text() if log.exists() else ""))

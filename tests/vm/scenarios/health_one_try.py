@@ -10,6 +10,7 @@ def run(lab, tries=1):
     boots = host.wait_version("1.0.0")
     # Condemned at once: a health check that fails does not use up its tries one by one.
     assert [b.version for b in boots] == ["1.2.0", "1.0.0"], boots
+    host.wait_settled()
     host.expect(host.until("proactl history"), r"1\.2\.0 +failed.*30-frobnicator.*marbles")
     host.expect(host.history(), r"1\.0\.0 +fell back")
     # Nothing to do now: the failed release is remembered.

@@ -10,6 +10,7 @@ def run(lab):
     assert not [n for n in host.esp() if "1.1.0" in n], host.esp()
     host.start()
     host.wait_boot("1.0.0")
+    host.wait_settled()
     before = server.blob_bytes()
     host.expect(host.check("proactl status"), r"1\.1\.0.*staged")
     host.check("proactl apply", 120)

@@ -24,7 +24,8 @@ def run(lab):
     proxy.target = quick.port
     host.start()
     host.wait_boot("1.0.0")
-    host.expect(host.check("proactl status"), r"1\.1\.0 is half written")
+    host.wait_settled()
+    host.expect(host.shows("half-written", "proactl status"), r"1\.1\.0 is half written")
     out = host.update()
     kept = re.search(r"([0-9.]+) MB kept", out)
     assert kept, "nothing was kept:\n" + out

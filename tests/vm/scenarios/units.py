@@ -3,6 +3,8 @@
 import re
 
 READERS = "runuser -u nobody -- "
+OBJECT = "org.proa.Host1 /org/proa/Host1 org.proa.Host1"
+ANYONE = {"Describe", "GetHistory"}  # the methods that everybody may call
 # How exposed each unit may be, by systemd-analyze security; lower is better.
 EXPOSURE = {"proad.service": 2.0, "proa-fetch@x.service": 1.5, "proa-update.service": 1.5,
             "proa-settle.service": 2.0}
@@ -31,7 +33,30 @@ def anyone(host):
     host.check(READERS + "proactl history")
     for verb in ("update", "stage", "rollback", "forgive 1.0.0", "reboot"):
         host.refuse(READERS + "proactl " + verb, r"denied|not allowed|permi|root|sudo")
+    methods(host)
     host.expect(host.check("proactl status"), r"never looked|Nothing to do")
+
+
+def methods(host):
+    """Whatever the interface has, called by a user without rights."""
+    table = host.check("busctl introspect %s --no-pager --no-legend" % OBJECT)
+    found = re.findall(r"^\.(\w+) +method +(\S+)", table, re.M)
+    assert len(found) >= 13, table
+    values = {"s": "1.0.0", "b": "false", "u": "1", "t": "1", "i": "1", "x": "1", "-": ""}
+    calls = "".join("echo == %s; busctl call %s %s %s 2>&1\n" % (
+        name, OBJECT, name, "" if args == "-" else args + " " + " ".join(values[a] for a in args))
+        for name, args in found)
+    host.put("/run/calls.sh", calls, 0o755)
+    before = host.picture()
+    out = host.check(READERS + "sh /run/calls.sh; true", 200)
+    for answer in out.split("== ")[1:]:
+        name, said = answer.split("\n", 1)
+        denied = re.search("denied|not allowed|authori|permi", said, re.I)
+        assert bool(denied) == (name not in ANYONE), answer
+    for name in re.findall(r"^\.(\w+) +property", table, re.M):
+        host.check(READERS + "busctl get-property %s %s" % (OBJECT, name))
+        host.refuse(READERS + "busctl set-property %s %s s x" % (OBJECT, name), "denied|read-only")
+    host.unchanged(before)
 
 
 def timer(host):
