@@ -170,6 +170,30 @@ class Plain(Case):
         a, err = n.run("force", INHIBITOR="x (pid 1): y", USERS=2)
         self.assertIn("REBOOT 0 1", err)
 
+    def test_image_does_not_reboot(self):
+        """Through proactl and proad --direct: nobody runs from an image file."""
+        n = Node("image")
+        for more in ((), ("--force",), ("--unattended",)):
+            p = agent.sh(BIN / "proactl", "--direct", "--config", n.conf, "reboot", *more, want=1)
+            self.assertIn("does not run from that disk", p.stderr)
+            self.assertEqual(p.stderr.count("\n"), 1, p.stderr)
+
+    def test_sentinel(self):
+        """For kured: there while a release waits to be booted."""
+        n = Node("sentinel")
+        sentinel = n.dir / "run/reboot-required"
+        sentinel.parent.mkdir()
+        n.write(f"[Reboot]\nSentinel={sentinel}", policy="Reboot=manual")
+        n.run("finish")
+        agent.sh(BIN / "proa-bootctl", "--esp", n.dir / "esp", "remove", "web_1.1.0")
+        n.run("stage")
+        self.assertFalse(sentinel.exists())
+        n.run("apply")
+        self.assertIn("restart required", sentinel.read_text())
+        n.run("rollback")
+        self.assertFalse(sentinel.exists())
+        self.assertEqual(list(sentinel.parent.iterdir()), [])
+
     def test_logind_refuses(self):
         n = self.logged(Node("refused"))
         a, err = n.run("itself", REFUSE="Operation inhibited by somebody")

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * reboot-cli CONFIG BOOT-ID ROOT VERSION finish|status|person|itself|force: an agent on an image
- * file that is told it runs ROOT (hex, VERSION) from it, in a boot of that id: what proad does on a
- * live host, with real proa-fetch, proa-hook and lock servers. Prints the answer as JSON. Instead
- * of rebooting it prints "REBOOT <delay> <force>" to stderr; "WAKE <seconds>" and "NOTE <text>"
- * likewise. INHIBITOR= and USERS= of the environment stand for what logind says; KILL=N ends it
- * with SIGKILL before its Nth store of the memo.
+ * reboot-cli CONFIG BOOT-ID ROOT VERSION finish|status|stage|apply|rollback|
+ * person|itself|force: an agent on an image file that is told it runs ROOT (hex, VERSION) from it,
+ * in a boot of that id: what proad does on a live host, with real proa-fetch, proa-hook and lock
+ * servers. Prints the answer as JSON. Instead of rebooting it prints "REBOOT <delay> <force>" to
+ * stderr; "WAKE <seconds>" and "NOTE <text>" likewise. INHIBITOR= and USERS= of the environment
+ * stand for what logind says; KILL=N ends it with SIGKILL before its Nth store of the memo.
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -74,17 +74,21 @@ static int beside(const char *argv0, const char *name, char out[4096])
 
 static int run(struct agent *a, const char *what, json_t **ret, struct err *e)
 {
+	static const struct {
+		const char *name;
+		enum agent_verb verb;
+	} verbs[] = {
+		{ "stage", AGENT_STAGE },      { "apply", AGENT_APPLY },
+		{ "person", AGENT_REBOOT },    { "itself", AGENT_REBOOT_ALLOWED },
+		{ "force", AGENT_REBOOT_NOW }, { "rollback", AGENT_ROLLBACK },
+	};
+
 	if (strcmp(what, "finish") == 0)
 		return agent_finish(a, e);
-	if (strcmp(what, "status") == 0)
-		return agent_describe(a, ret, e);
-	if (strcmp(what, "stage") == 0)
-		return agent_run(a, AGENT_STAGE, NULL, ret, e);
-	return agent_run(a,
-			 strcmp(what, "person") == 0   ? AGENT_REBOOT
-			 : strcmp(what, "itself") == 0 ? AGENT_REBOOT_ALLOWED
-						       : AGENT_REBOOT_NOW,
-			 NULL, ret, e);
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (strcmp(what, verbs[i].name) == 0)
+			return agent_run(a, verbs[i].verb, NULL, ret, e);
+	return agent_describe(a, ret, e);
 }
 
 int main(int argc, char **argv)
