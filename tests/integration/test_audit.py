@@ -201,6 +201,16 @@ class Attacks(unittest.TestCase):
         evidence = m.report().checks["cmdline.same"]["evidence"]
         self.assertEqual((evidence["added"], evidence["missing"]), ("init=/bin/sh", ""))
 
+    def test_entry_that_is_no_uki(self):
+        """The same signed UKI, started by a boot entry that hands over words of its own."""
+        m = good.copy()
+        (m.esp / "loader/entries").mkdir(parents=True)
+        (m.esp / "loader/entries/x.conf").write_text(
+            "title x\nefi /EFI/Linux/web_1.0.0.efi\noptions init=/bin/sh\n")
+        m.text_var("LoaderEntrySelected", "x.conf")
+        self.expect(m, "uki.selected")
+        self.assertIn("no UKI", m.report().checks["uki.selected"]["says"])
+
     def test_unsigned_loader(self):
         m = good.copy()
         shutil.copy(BOOT / "systemd-bootx64.efi", m.esp / "EFI/systemd/systemd-bootx64.efi")

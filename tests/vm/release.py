@@ -20,7 +20,7 @@ from harness import SNAKEOIL_CERT, SNAKEOIL_KEY
 BUILD = pathlib.Path(os.environ.get("PROA_BUILD", image.PROJECT / "build"))
 BIN = BUILD / "bin"
 CHANNELS = ["stable", "sick", "dead", "old"]
-REVISION = 3  # count up when what this file makes changes
+REVISION = 4  # count up when what this file makes changes
 
 # gpt: Linux then takes the backup table when the primary one is torn.
 CMDLINE = " ".join("""mount.usr=/dev/mapper/usr mount.usrfstype=erofs mount.usrflags=ro
@@ -212,7 +212,7 @@ def fill(new, final, base, product):
     p.release("1.0.0", p.tree("1.0.0", good), signed=True)
     disk = install_from_outside(new, p.repo, p.root, largest_usr(p.repo), base)
     secure_disk(new, disk, base)
-    p.release("1.1.0", p.tree("1.1.0", good, NEWS))
+    p.release("1.1.0", p.tree("1.1.0", good, NEWS), signed=True)
     p.release("1.2.0", p.tree("1.2.0", dict(good, **{"30-frobnicator.sh": SICK})), "sick")
     # No init in the initrd: the kernel panics as soon as it runs.
     p.release("1.2.1", p.stub_tree("1.2.1"), "dead", CMDLINE + " rdinit=/nowhere")

@@ -321,6 +321,13 @@ static int check_entries(struct audit *a, int dir, const struct esp_entry *en, s
 	size_t running = find_running(a, en, n, &why);
 	int r;
 
+	if (running < n && en[running].name.type != BOOT_ENTRY_UKI) {
+		(void)!err_set(&why, ERR_INPUT, EINVAL,
+			       "the loader started %s, which is no UKI: nothing binds the command "
+			       "line that it hands over",
+			       en[running].name.file);
+		running = n;
+	}
 	if (running == n)
 		r = report_add(&a->rep, "uki.selected",
 			       a->ev.efivars < 0 ? REPORT_ABSENT : REPORT_FAIL, NULL, e,

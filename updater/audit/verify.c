@@ -531,7 +531,7 @@ static int check_pcr11(struct verify *v, const struct pe *pe, struct err *e)
 	if (predict_pcr11(pe, "", pcr, &why) < 0)
 		return report_unreadable(v->rep, "attest.pcr11", &why, e);
 	if (predict_phases_to(pcr, v->pcrs.value[11], &phases)) {
-		r = json_put_str(o, "phases", phases, e);
+		r = phases[0] ? json_put_str(o, "phases", phases, e) : 0;
 		return r < 0 ? r
 			     : report_add(v->rep, "attest.pcr11", REPORT_PASS, json_incref(o), e,
 					  "The sections of %s lead to PCR 11.", v->o->uki);
