@@ -26,7 +26,7 @@ _proactl() {
 	reboot) options+=' --force --unattended' ;;
 	limit) [[ $cur == -* ]] || options=off ;;
 	rollback) options+=' --reason' ;;
-	audit) options='--next --pcr --deep --all --json --repository --attest --nonce --tpm --root --esp --disk
+	audit) options='--next --pcr --deep --all --json --repository --attest --nonce --challenge --tpm --root --esp --disk
 		--state --time --help' ;;
 	forgive)
 		[[ $cur == -* ]] ||

@@ -6,6 +6,8 @@ Judges: a software TPM with tpm2-tools (quotes, credentials, the anchor), openss
 certificates)."""
 import base64, json, os, pathlib, random, re, shutil, tempfile, unittest
 
+import jsonschema
+
 from audit_lab import (BIN, BOOT, SEED, SOURCE, Report, Tpm, begin, end, sh, sha)
 
 
@@ -79,6 +81,8 @@ class Attested(unittest.TestCase):
         for check in ("release", "uki-file"):
             self.assertEqual(self.by(r, "attest." + check), ("pass", "publisher"), check)
         self.assertEqual(self.by(r, "attest.signature"), ("pass", "signer"))
+        jsonschema.Draft202012Validator(json.loads(
+            (SOURCE / "docs/audit-report.schema.json").read_text())).validate(r.doc)
         self.signers(r.checks["attest.release"]["evidence"])
         self.signers(good.report().checks["release.trust"]["evidence"])
         self.signers(good.report(repository=False).checks["release.trust"]["evidence"])

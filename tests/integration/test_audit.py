@@ -6,6 +6,8 @@ Judges: pesign and osslsigncode (Authenticode), sbverify and openssl cms (signat
 (replay), systemd-measure (PCR 11), veritysetup (the slot), openssl (fingerprints)."""
 import json, os, random, re, shutil, struct, unittest, uuid
 
+import jsonschema
+
 from audit_lab import (BIN, MIB, BOOT, DB, LOG, SEED, SHA256, SOURCE, UNITS, authenticode, begin, end,
                        sections, sh, sha, show, siglist)
 
@@ -138,6 +140,18 @@ class Good(unittest.TestCase):
         m.boot(phases=("enter-initrd", "leave-initrd", "sysinit", "ready"))
         r = m.report()
         self.assertEqual((r.verdict("tpm.replay"), r.verdict("tpm.pcr11")), ("pass", "pass"))
+
+    def test_schema(self):
+        """Each report is what docs/audit-report.schema.json says, as jsonschema reads it."""
+        judge = jsonschema.Draft202012Validator(json.loads(
+            (SOURCE / "docs/audit-report.schema.json").read_text()))
+        m = good.copy()
+        m.flip(m.start(1) + 12345)
+        m.write("proc/cmdline", "quiet\n")
+        for doc in (good.report("--deep").doc, m.report("--deep").doc, good.report("--next").doc):
+            judge.validate(doc)
+        doc["checks"][0]["verdict"] = "fine"
+        self.assertRaises(jsonschema.ValidationError, judge.validate, doc)
 
     def test_readable(self):
         p = sh(BIN / "proa-audit", "report", "--root", good.root, "--disk", good.disk,

@@ -182,6 +182,17 @@ class Units(unittest.TestCase):
         self.assertEqual(p.stderr, "")
         return p.stdout.split()
 
+    def test_completion_of_the_audit(self):
+        """Every verb and option of --help is known, and nothing else."""
+        if not (BUILD / "bin/proa-audit").exists():
+            self.skipTest("not built")
+        file = self.root / "usr/share/bash-completion/completions/proa-audit"
+        known = set(re.findall(r"--[a-z-]+", file.read_text()))
+        text = run(BUILD / "bin/proa-audit", "--help").stdout
+        self.assertEqual(known, set(re.findall(r"--[a-z-]+", text)))
+        for verb in re.findall(r"^  ([a-z]+) ", text, re.M):
+            self.assertRegex(file.read_text(), r"\b%s\b" % verb)
+
     def test_completion(self):
         self.fake = self.root / "fake"
         self.fake.mkdir()
