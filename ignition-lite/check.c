@@ -177,8 +177,20 @@ static bool lies_below(const json_t *links, const char *path)
 	return false;
 }
 
-static int check_below_links(struct ign_read *r, const struct ign_at *up, const json_t *o,
-			     const char *list, const json_t *links, struct err *e)
+static bool is_one_of(const json_t *paths, const char *path)
+{
+	return json_object_get(paths, path) != NULL;
+}
+
+/* Says why of each entry of a list whose path is such a one. */
+struct path_fault {
+	bool (*is)(const json_t *paths, const char *path);
+	const char *key, *why; /* key NULL: of the whole entry */
+};
+
+static int check_paths(struct ign_read *r, const struct ign_at *up, const json_t *o,
+		       const char *list, const json_t *paths, const struct path_fault *fault,
+		       struct err *e)
 {
 	struct ign_at at = { .up = up, .key = list };
 	const json_t *v;
@@ -190,14 +202,24 @@ static int check_below_links(struct ign_read *r, const struct ign_at *up, const 
 		struct ign_at here = { .up = &at, .index = i };
 		const char *path = ign_str(v, "path");
 
-		if (path && lies_below(links, path))
-			n = ign_say(r, IGN_ERROR, &here, NULL, e,
-				    "lies below a link of this config: give the path the link "
-				    "leads to");
+		if (path && fault->is(paths, path))
+			n = ign_say(r, IGN_ERROR, &here, fault->key, e, "%s", fault->why);
 		if (n < 0)
 			return n;
 	}
 	return 0;
+}
+
+/* Directories, files and links share their paths. */
+static int check_nodes(struct ign_read *r, const struct ign_at *up, const json_t *o,
+		       const json_t *paths, const struct path_fault *fault, struct err *e)
+{
+	static const char *const lists[] = { "directories", "files", "links" };
+	int n = 0;
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]) && n >= 0; i++)
+		n = check_paths(r, up, o, lists[i], paths, fault, e);
+	return n;
 }
 
 /* Takes . and .. and double slashes out of s, in place; s is absolute. */
@@ -314,15 +336,15 @@ static int check_wiped(struct ign_read *r, const struct ign_at *up, const json_t
 
 int ign_check_storage(struct ign_read *r, const struct ign_at *at, const json_t *o, struct err *e)
 {
+	static const struct path_fault below = {
+		lies_below, NULL,
+		"lies below a link of this config: give the path the link leads to"
+	};
 	AUTO_JSON *links = NULL;
 	int n = ign_names_of(o, "links", "path", &links, e);
 
 	if (n >= 0)
-		n = check_below_links(r, at, o, "directories", links, e);
-	if (n >= 0)
-		n = check_below_links(r, at, o, "files", links, e);
-	if (n >= 0)
-		n = check_below_links(r, at, o, "links", links, e);
+		n = check_nodes(r, at, o, links, &below, e);
 	if (n >= 0)
 		n = check_hard_links(r, at, o, e);
 	return n < 0 ? n : check_wiped(r, at, o, e);
@@ -366,36 +388,15 @@ static int unit_paths(const json_t *root, json_t *set, struct err *e)
 	return 0;
 }
 
-static int check_conflicts(struct ign_read *r, const struct ign_at *up, const json_t *storage,
-			   const char *list, const json_t *units, struct err *e)
-{
-	struct ign_at at = { .up = up, .key = list };
-	const json_t *v;
-	size_t i;
-	int n = 0;
-
-	json_array_foreach(json_object_get(storage, list), i, v)
-	{
-		struct ign_at here = { .up = &at, .index = i };
-		const char *path = ign_str(v, "path");
-
-		if (path && json_object_get(units, path))
-			n = ign_say(r, IGN_ERROR, &here, "path", e,
-				    "is written by systemd.units too: leave one of them");
-		if (n < 0)
-			return n;
-	}
-	return 0;
-}
-
 int ign_check_root(struct ign_read *r, const struct ign_at *at, const json_t *o, struct err *e)
 {
-	static const char *const lists[] = { "directories", "files", "links" };
+	static const struct path_fault twice = {
+		is_one_of, "path", "is written by systemd.units too: leave one of them"
+	};
 	struct ign_at storage = { .up = at, .key = "storage" };
 	AUTO_JSON *units = json_object();
 	int n = units ? unit_paths(o, units, e) : out_of_memory(e);
 
-	for (size_t i = 0; i < 3 && n >= 0; i++)
-		n = check_conflicts(r, &storage, json_object_get(o, "storage"), lists[i], units, e);
-	return n;
+	return n < 0 ? n
+		     : check_nodes(r, &storage, json_object_get(o, "storage"), units, &twice, e);
 }

@@ -60,6 +60,15 @@ static int in_the_way(const char *path, const char *what, struct err *e)
 		       "'%s': %s exists there already and overwrite is not true", path, what);
 }
 
+/* Where it goes, its directories made: 1 and *st when something is there, else 0. */
+static int look(const struct ign_place *p, const struct ign_node *n, struct ign_spot *s,
+		struct stat *st, struct err *e)
+{
+	int r = ign_undo_find(p->undo, n->path, true, s, e);
+
+	return r < 0 ? r : ign_spot_stat(s, st, e);
+}
+
 /* --- directories --- */
 
 static int dir_set(const struct ign_place *p, const struct ign_directory *d,
@@ -82,12 +91,8 @@ int ign_files_directory(const struct ign_place *p, const struct ign_directory *d
 {
 	AUTO_IGN_SPOT s = IGN_SPOT_INIT;
 	struct stat st;
-	int there, r;
+	int there = look(p, &d->node, &s, &st, e), r;
 
-	r = ign_undo_find(p->undo, d->node.path, true, &s, e);
-	if (r < 0)
-		return r;
-	there = ign_spot_stat(&s, &st, e);
 	if (there < 0)
 		return there;
 	if (there > 0 && d->node.overwrite == IGN_YES) {
@@ -222,12 +227,8 @@ int ign_files_file(const struct ign_place *p, const struct ign_file *f, size_t f
 	bool source = f->contents.source != NULL;
 	AUTO_IGN_SPOT s = IGN_SPOT_INIT;
 	struct stat st;
-	int there, r;
+	int there = look(p, &f->node, &s, &st, e), r;
 
-	r = ign_undo_find(p->undo, f->node.path, true, &s, e);
-	if (r < 0)
-		return r;
-	there = ign_spot_stat(&s, &st, e);
 	if (there < 0)
 		return there;
 	if (there > 0 && source && f->node.overwrite == IGN_YES) {

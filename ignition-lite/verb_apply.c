@@ -21,6 +21,7 @@
 #include "ignition-lite/azure.h"
 #include "ignition-lite/load.h"
 #include "ignition-lite/plan.h"
+#include "ignition-lite/remark.h"
 #include "ignition-lite/root.h"
 #include "ignition-lite/source.h"
 #include "ignition-lite/url.h"
@@ -455,6 +456,8 @@ static int apply(const struct asked *a, struct found *f, struct err *e)
 
 	booted_by(a, &booted);
 	r = ign_apply_check(&how, e);
+	if (r == 0 && a->load.note)
+		r = ign_remarks(&f->root, f->plan, a->load.note, a->load.note_arg, e);
 
 	/* a person who names a root is told at once when the config can never do */
 	if (r == 0)

@@ -950,6 +950,19 @@ class Whole(Tree):
         put(self.dir / "host/proc/cmdline", "quiet nosmt")
         self.apply(root, conf(kernelArguments={"shouldExist": ["nosmt"], "shouldNotExist": ["debug"]}))
 
+    def test_remarks(self):
+        doc = conf(systemd={"units": [{"name": "a.service", "enabled": True, "contents": "[Install]\nWantedBy=b.target\n"}]})
+        for machine_id, says in ((None, False), ("", False), ("uninitialized\n", False), ("0" * 32 + "\n", True)):
+            root = self.root("root")
+            if machine_id is not None:
+                put(root / "etc/machine-id", machine_id)
+            self.assertEqual("has a machine id" in self.apply(root, doc).stderr, says, machine_id)
+        self.assertNotIn("machine id", self.apply(root, files(f={}), "--force").stderr)
+        for mode, says in (("disabled", False), ("permissive", True), ("enforcing", True)):
+            put(root / "etc/selinux/config", f"# SELINUX=x\nSELINUX={mode}\nSELINUXTYPE=targeted\n")
+            self.assertEqual("SELinux policy" in self.apply(root, files(**{mode: {}}), "--force").stderr, says, mode)
+        self.assertEqual(self.apply(root, files(q={}), "--force", "--quiet").stderr, "")
+
     def test_secrets_are_not_said(self):
         root = self.root("root")
         doc = conf(passwd={"users": [{"name": "new", "passwordHash": "$6$verysecret$x", "groups": ["none-such"]}]},
@@ -1101,6 +1114,26 @@ class Mounted(Tree):
     end_tools = Whole.end_tools
 
 
+class Completion(unittest.TestCase):
+    def complete(self, *words):
+        script = pathlib.Path(__file__).resolve().parents[2] / "ignition-lite/ignition-lite.bash"
+        out = subprocess.run(["bash", "-c", f'. {script}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _ignition_lite;'
+                              ' printf "%s\\n" "${COMPREPLY[@]}"', "-", "ignition-lite", *words],
+                             check=True, stdout=subprocess.PIPE, text=True, cwd="/")
+        return out.stdout.split()
+
+    def test_all(self):
+        options = lambda verb: set(re.findall(r"^ *(--[a-z-]+)", subprocess.run(
+            [LITE, verb, "--help"], check=True, capture_output=True, text=True).stdout, re.M))
+        self.assertEqual(self.complete(""), ["apply", "probe", "validate", "--help", "--version"])
+        self.assertEqual(set(self.complete("apply", "--")), options("apply"))
+        self.assertLessEqual(set(self.complete("probe", "--")), options("apply"))
+        self.assertEqual(set(self.complete("validate", "--")), options("validate"))
+        self.assertEqual(self.complete("apply", "--platform", "a"), ["azure"])
+        self.assertIn("etc", self.complete("apply", "--root", "et"))
+        self.assertIn("etc", self.complete("validate", "et"))
+
+
 class Units(Tree):
     def test_verify(self):
         source, root = pathlib.Path(__file__).resolve().parents[2], self.root("root", lambda r: None)
@@ -1123,6 +1156,13 @@ class Units(Tree):
                             "ignition-lite.service", "ignition-lite-network.service", "initrd-switch-root.target"],
                            capture_output=True, text=True)
         self.assertEqual([l for l in p.stderr.splitlines() if "ignition" in l or "cycle" in l], [], p.stderr)
+
+    def test_isolate(self):
+        # stopping the unit for what initrd-cleanup.service isolates would stop initrd-cleanup.service,
+        # which requires it: a host that was just provisioned would end in the emergency
+        unit = (pathlib.Path(__file__).resolve().parents[2] / "units/initrd/ignition-lite.service").read_text()
+        self.assertIn("RequiredBy=initrd.target initrd-cleanup.service", unit)
+        self.assertIsNone(re.search(r"^Conflicts=.*initrd-switch-root", unit, re.M))
 
     def test_module(self):
         source = pathlib.Path(__file__).resolve().parents[2]
