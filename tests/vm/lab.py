@@ -19,6 +19,7 @@ import time
 import harness
 import image
 import page
+import provision
 import release
 import server as servers
 
@@ -106,6 +107,14 @@ class Lab:
             g.become(name)
         g.wait_blessed("1.0.0")
         g.wait_settled()
+        return g
+
+
+    def first_boot(self, home):
+        """A host off and never switched on, for a first boot from a provision.Home."""
+        g = Host(self.name, self.folder / "plain.img", extra=home.args())
+        self.stack.enter_context(g)
+        provision.blank(g, self.folder)
         return g
 
 

@@ -3,7 +3,6 @@
 right config is applied, once, and what it made outlives an update and a fallback."""
 import json
 
-import lab as labs
 import provision
 
 SENTENCE = r"sha256|hash"
@@ -12,10 +11,7 @@ SENTENCE = r"sha256|hash"
 def run(lab):
     home = provision.Home(lab.work, lab.stack)
     server = lab.serve()
-    host = labs.Host("first_boot", lab.folder / "plain.img", extra=home.args())
-    lab.stack.enter_context(host)
-    provision.blank(host, lab.folder)
-
+    host = lab.first_boot(home)
     stopped(host, home, server)
     home.config(server)
     host.start()
