@@ -136,6 +136,8 @@ struct host {
 	bool applied, target_bad, failed[64];
 	bool assessing;
 	unsigned running, target; /* releases by number */
+	bool locked;              /* the last release that was booted here, was with a place */
+	bool last_failed;         /* and failed, and nothing was booted since */
 	bool drained;             /* pre-reboot.d passed in this boot and was not undone */
 };
 
@@ -143,7 +145,7 @@ struct world {
 	unsigned places;
 	bool up;
 	bool holds[HOSTS];
-	bool keep;
+	bool keep, quiet; /* quiet: no people */
 	int64_t now;
 	struct host host[HOSTS];
 };
@@ -187,11 +189,16 @@ static void facts(const struct world *w, const struct host *h, enum reboot_by by
 
 static void boot(struct host *h)
 {
+	char version[16];
+
 	h->boot++;
 	h->drained = false;
 	h->memo = h->disk;
 	if (h->applied) { /* whoever reboots it, that one starts */
 		h->applied = false;
+		name(version, sizeof(version), h->target);
+		h->locked = h->disk.lock && strcmp(h->disk.version, version) == 0;
+		h->last_failed = h->target_bad && h->locked;
 		if (h->target_bad) {
 			h->failed[h->target] = true;
 		} else {
@@ -216,8 +223,10 @@ static enum reboot_end act_lock(struct world *w, unsigned i)
 		return REBOOT_TROUBLE;
 	if (w->holds[i])
 		return REBOOT_DONE;
-	if (taken(w) >= w->places)
+	if (taken(w) >= w->places) { /* then it was lost, whatever was before */
+		w->host[i].locked = w->host[i].last_failed = false;
 		return REBOOT_NO;
+	}
 	w->holds[i] = true;
 	return chance(10) ? REBOOT_TROUBLE : REBOOT_DONE; /* done, but the answer was lost */
 }
@@ -229,6 +238,7 @@ static enum reboot_end act_unlock(struct world *w, unsigned i, const struct rebo
 
 	CHECK(!f->assessing || !later, "unlocked before the release was good");
 	CHECK(!(w->keep && later && f->failed), "a failed host gave its place back");
+	CHECK(!(w->keep && later && w->host[i].last_failed), "the place of a failed update");
 	CHECK(!(w->keep && !later && f->kept), "a failed host gave its place back later");
 	CHECK(!w->host[i].drained, "unlocked while drained");
 	if (!w->up)
@@ -266,9 +276,12 @@ static bool take_step(struct world *w, unsigned i, struct reboot_facts *f, enum 
 		      "hooks of the other end");
 		h->drained = false;
 	} else if (step == REBOOT_GO) {
-		CHECK(w->holds[i], "rebooted without a place");
-		CHECK(h->drained, "rebooted without its hooks");
-		CHECK(f->window_open, "rebooted outside of its window");
+		bool force = f->by == REBOOT_BY_FORCE;
+
+		CHECK(w->holds[i] || force, "rebooted without a place");
+		CHECK(h->drained || force, "rebooted without its hooks");
+		CHECK(f->window_open || force || f->by == REBOOT_BY_PERSON,
+		      "rebooted outside of its window");
 		if (!chance(10)) {
 			reboot_ended(&h->memo, f, step, end, "", 0);
 			h->disk = h->memo;
@@ -288,12 +301,16 @@ static void look(struct world *w, unsigned i)
 {
 	struct host *h = &w->host[i];
 	struct reboot_facts f = { .now = 0 };
+	/* a person may reboot at any time, also what is still being assessed */
+	enum reboot_by by = w->quiet || !chance(8) ? REBOOT_BY_ITSELF
+			    : chance(3)            ? REBOOT_BY_FORCE
+						   : REBOOT_BY_PERSON;
 
 	h->memo = h->disk;
 	for (unsigned k = 0;; k++) {
 		struct reboot_next r;
 
-		facts(w, h, REBOOT_BY_ITSELF, &f);
+		facts(w, h, by, &f);
 		reboot_decide(&h->memo, &f, &r);
 		CHECK(k < STEPS, "no end: step %d", (int)r.step);
 		if (r.step == REBOOT_WAIT || r.step == REBOOT_NOTHING)
@@ -313,6 +330,7 @@ static void live(struct world *w, unsigned i)
 		h->assessing = false;
 		if (chance(4)) {
 			h->failed[h->running] = true;
+			h->last_failed = h->locked;
 			h->running = 1;
 			h->boot++;
 			h->drained = false;
@@ -332,7 +350,7 @@ static void live(struct world *w, unsigned i)
 
 static void settle_down(struct world *w)
 {
-	w->up = true;
+	w->up = w->quiet = true;
 	for (unsigned k = 0; k < 400; k++) {
 		w->now += 101;
 		for (unsigned i = 0; i < HOSTS; i++) {

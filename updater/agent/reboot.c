@@ -149,22 +149,26 @@ static bool decide_owed(const struct reboot_memo *m, const struct reboot_facts *
 	if (!reboot_owes(m, f->boot_id))
 		return false;
 	if (f->assessing) {
+		/* lock and hooks are those of the release that is being assessed */
 		add(r, REBOOT_WHY_ASSESSING, 0, "%.64s is still being assessed", f->running);
 		r->step = REBOOT_WAIT;
-		return f->by != REBOOT_BY_PERSON;
+		return true;
 	}
 	if (m->hooked) {
 		r->step = f->failed ? REBOOT_POST_FALLBACK : REBOOT_POST_BOOT;
 		return true;
 	}
-	if (f->failed && f->keep) {
+	/* only a later release that is good here makes up for the one that failed */
+	if (f->keep && (f->failed || (f->kept && strcmp(m->version, f->running) != 0))) {
+		const char *version = f->failed ? m->version : m->kept;
+
 		/* another release may be tried with it: it is the same place */
 		if (wants(f))
 			return false;
 		add(r, REBOOT_WHY_KEPT, 0,
 		    "this host keeps its place in group %.64s, as %.64s failed here (proactl "
 		    "forgive %.64s gives it back)",
-		    m->place.terms.group, m->version, m->version);
+		    m->place.terms.group, version, version);
 		r->step = REBOOT_WAIT;
 		return true;
 	}
@@ -224,19 +228,29 @@ void reboot_decide(const struct reboot_memo *m, const struct reboot_facts *f,
 	*ret = r;
 }
 
+/* Another reboot than the one that the memo is about. */
+static void begin_anew(struct reboot_memo *m, const struct reboot_facts *f)
+{
+	bool later = !here(m, f->boot_id);
+
+	if (m->lock && f->failed && f->keep && later)
+		(void)snprintf(m->kept, sizeof(m->kept), "%s", m->version);
+	/* a person reboots what is being assessed: it is still that release which owes us */
+	if (!(owing(m) && f->assessing && !f->target[0])) {
+		(void)snprintf(m->version, sizeof(m->version), "%s", f->target);
+		(void)snprintf(m->from, sizeof(m->from), "%s", f->running);
+	}
+	(void)snprintf(m->boot_id, sizeof(m->boot_id), "%s", f->boot_id);
+	m->going = 0;
+}
+
 bool reboot_begin(struct reboot_memo *m, const struct reboot_facts *f, enum reboot_step step,
 		  const struct reboot_place *place, int64_t at)
 {
 	if (step != REBOOT_LOCK && step != REBOOT_HOOKS && step != REBOOT_GO)
 		return false;
-	if (!here(m, f->boot_id) || strcmp(m->version, f->target) != 0) {
-		if (m->lock && f->failed && f->keep && !here(m, f->boot_id))
-			(void)snprintf(m->kept, sizeof(m->kept), "%s", m->version);
-		(void)snprintf(m->boot_id, sizeof(m->boot_id), "%s", f->boot_id);
-		(void)snprintf(m->version, sizeof(m->version), "%s", f->target);
-		(void)snprintf(m->from, sizeof(m->from), "%s", f->running);
-		m->going = 0;
-	}
+	if (!here(m, f->boot_id) || strcmp(m->version, f->target) != 0)
+		begin_anew(m, f);
 	if (step == REBOOT_LOCK) {
 		m->lock = true;
 		m->place = *place;
