@@ -7,9 +7,10 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/sha256_lanes.h"
 #include "base/sys.h"
 
-enum { PREFIX_SHORT = 256, READ_BYTES = 64 << 10 };
+enum { PREFIX_SHORT = 256, LANES_MIN = 64, READ_BYTES = 64 << 10 };
 
 /*
  * A short prefix (every verity salt is one) is fed again for each digest: that is a copy of a few
@@ -19,9 +20,12 @@ struct digest {
 	enum digest_kind kind;
 	EVP_MD *md;
 	EVP_MD_CTX *ctx, *salted;
+	bool lanes; /* SHA-256 of several messages at once */
 	size_t n;
 	uint8_t prefix[PREFIX_SHORT];
 };
+
+_Static_assert((size_t)PREFIX_SHORT <= SHA256_LANES_HEAD, "what is short is so for both");
 
 static const struct {
 	const char *name, *evp;
@@ -78,6 +82,7 @@ static int set_up(struct digest *d, const void *prefix, size_t n)
 		if (n > 0)
 			memcpy(d->prefix, prefix, n);
 		d->n = n;
+		d->lanes = d->kind == DIGEST_SHA256 && sha256_lanes_here();
 		return 0;
 	}
 	d->salted = EVP_MD_CTX_new();
@@ -123,6 +128,38 @@ void digest_end(struct digest *d, uint8_t *out)
 	if (EVP_DigestFinal_ex(d->ctx, out, NULL) != 1)
 		abort();
 	restart(d);
+}
+
+/* The last lanes hash the last message again when there are not enough. */
+static void each_lanes(const struct digest *d, const uint8_t *p, size_t n, size_t count,
+		       uint8_t *out)
+{
+	for (size_t i = 0; i < count; i += SHA256_LANES) {
+		const uint8_t *from[SHA256_LANES];
+		uint8_t *to[SHA256_LANES];
+
+		for (size_t l = 0; l < SHA256_LANES; l++) {
+			size_t k = i + l < count ? i + l : count - 1;
+
+			from[l] = p + k * n;
+			to[l] = out + k * SHA256_BYTES;
+		}
+		sha256_lanes(d->prefix, d->n, from, n, to);
+	}
+}
+
+void digest_each(struct digest *d, const void *p, size_t n, size_t count, uint8_t *out)
+{
+	const uint8_t *from = p;
+
+	if (d->lanes && count > 1 && n >= LANES_MIN) {
+		each_lanes(d, from, n, count, out);
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		digest_add(d, from + i * n, n);
+		digest_end(d, out + i * digest_size(d->kind));
+	}
 }
 
 void sha256(const void *p, size_t n, uint8_t out[SHA256_BYTES])

@@ -37,6 +37,11 @@ static inline void digest_freep(struct digest **d)
 void digest_add(struct digest *d, const void *p, size_t n);
 /* Writes digest_size() bytes and starts anew behind the prefix. */
 void digest_end(struct digest *d, uint8_t *out);
+/*
+ * Of `count` messages of n bytes that lie behind one another, each behind the prefix; digests
+ * behind one another. SHA-256 twice as fast as one by one where the processor has SHA extensions.
+ */
+void digest_each(struct digest *d, const void *p, size_t n, size_t count, uint8_t *out);
 
 /* One call for one buffer; about 1 us on top of the hashing, so not for loops. Aborts only if
  * OpenSSL has no SHA-256, as nothing could be trusted. */
