@@ -34,6 +34,17 @@ static int mem_size(struct sys *s, int fd, uint64_t *ret)
 	return 0;
 }
 
-static const struct sys_ops mem_ops = { .pread = mem_pread, .size = mem_size };
+/* There are no names, so no second descriptor either. */
+static int mem_open(struct sys *s, int dir, const char *name, int flags, mode_t mode)
+{
+	(void)s;
+	(void)dir;
+	(void)name;
+	(void)flags;
+	(void)mode;
+	return -ENOENT;
+}
+
+static const struct sys_ops mem_ops = { .open = mem_open, .pread = mem_pread, .size = mem_size };
 
 #endif

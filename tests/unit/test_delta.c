@@ -344,21 +344,48 @@ static uint64_t slot_old(struct pair *p)
 	return same;
 }
 
-/* The slot holds the base: its blocks that stay are not written, unless its tree lied. */
+/* Bytes of the tree in a hash area, past its superblock. */
+static void rot_tree(const struct verity_area *hash, uint64_t below)
+{
+	for (unsigned i = 0; i < 8; i++) {
+		uint64_t at = IMAGE_BLOCK + image_rnd(below - IMAGE_BLOCK);
+		uint8_t byte;
+
+		CHECK(pread(hash->fd, &byte, 1, (off_t)at) == 1, "read");
+		byte ^= 0x20;
+		CHECK(pwrite(hash->fd, &byte, 1, (off_t)at) == 1, "write");
+	}
+}
+
+/*
+ * The slot holds the base: its blocks that stay are neither made, hashed before they are read back,
+ * nor written; unless a tree lied about them, its own or that of the base.
+ */
 static void test_spared(void)
 {
-	for (unsigned k = 0; k < 40; k++) {
+	for (unsigned k = 0; k < 60; k++) {
 		CLEANUP(pair_done) struct pair p;
-		uint64_t same;
+		uint64_t same, tree;
+		bool wrong_slot = k % 3 == 1, wrong_base = k % 3 == 2, resume = k % 12 > 8;
 
 		pair_new(&p, 130 + image_rnd(k % 8 ? 100 : 500), 3);
 		pair_parse(&p);
 		same = slot_old(&p);
-		if (k % 2)
+		tree = image_hash_bytes(&p.from.id);
+		if (wrong_slot)
 			rot(p.job.data.fd, p.from.data, p.to.n < p.from.n ? p.to.n : p.from.n);
-		check_right(&p, pair_run(&p, p.d, k % 4 == 3));
-		CHECK(k % 2 || p.st.spared == same, "spared %llu of %llu",
+		if (wrong_slot && k % 2)
+			rot_tree(&p.job.hash, tree);
+		if (wrong_base)
+			rot_tree(&p.job.base_hash, tree);
+		check_right(&p, pair_run(&p, p.d, resume));
+		CHECK(p.st.again == 0 && p.full_file.given == 0, "another way was taken");
+		if (wrong_slot)
+			continue;
+		CHECK(p.st.spared == same || resume, "spared %llu of %llu",
 		      (unsigned long long)p.st.spared, (unsigned long long)same);
+		CHECK(wrong_base || resume || p.st.hashed == 2 * p.to.n - same, "hashed %llu",
+		      (unsigned long long)p.st.hashed);
 	}
 }
 

@@ -14,6 +14,8 @@ int image_feed_new(struct image_feed *f, struct err *e)
 	if (r < 0)
 		return r;
 	f->frame = SIZE_MAX;
+	for (size_t i = 0; i < IMAGE_DELTA_SOURCES; i++)
+		image_direct_open(&f->direct[i], f->sys, &f->source[i], false);
 	return 0;
 }
 
@@ -36,9 +38,19 @@ static int room_make(struct image_feed *f, size_t raw, struct err *e)
 void image_feed_done(struct image_feed *f)
 {
 	seekable_decoder_free(f->decoder);
+	for (size_t i = 0; i < IMAGE_DELTA_SOURCES; i++)
+		image_direct_done(&f->direct[i]);
 	free(f->packed);
 	free(f->raw);
 	free(f->prefix);
+}
+
+void image_feed_forget(struct image_feed *f)
+{
+	for (size_t i = 0; i < IMAGE_DELTA_SOURCES; i++)
+		if (f->source[i].bytes)
+			(void)f->sys->ops->forget(f->sys, f->source[i].fd, f->source[i].offset,
+						  f->source[i].bytes);
 }
 
 int image_feed_begin(struct image_feed *f, const struct image_source *src,
@@ -124,21 +136,26 @@ static int fetch_seek(struct image_feed *f, uint64_t to, struct err *e)
 	return fetch_skip(f, to, e);
 }
 
+/* Neighbouring prefixes overlap, so they (`again`) go through the page cache; copies do not. */
 static int source_read(struct image_feed *f, unsigned s, uint64_t off, uint8_t *p, size_t n,
-		       struct err *e)
+		       bool again, struct err *e)
 {
-	const struct verity_area *a = &f->source[s];
+	struct image_direct *d = &f->direct[s];
 	int r;
 
-	if (n > a->bytes || off > a->bytes - n)
+	if (!image_direct_has(d, off, n))
 		return err_set(e, ERR_REFUSED, EBADMSG, "the base ends before byte %llu",
 			       (unsigned long long)(off + n));
-	r = sys_read_full(f->sys, a->fd, p, n, a->offset + off);
+	if (again) {
+		r = sys_read_full(f->sys, d->area.fd, p, n, d->area.offset + off);
+		f->looked += n;
+	} else {
+		r = image_direct_read(d, off, p, n, &f->looked);
+		f->copied += n;
+	}
 	if (r < 0)
 		return err_set(e, ERR_HOST, -r, "read the base at byte %llu: %s",
-			       (unsigned long long)(a->offset + off), strerror(-r));
-	f->copied += n;
-	f->looked += n;
+			       (unsigned long long)(d->area.offset + off), strerror(-r));
 	return 0;
 }
 
@@ -151,7 +168,7 @@ static int prefix_load(struct image_feed *f, size_t frame, size_t *ret, struct e
 	for (size_t i = d ? d->first[frame] : 0; d && i < d->first[frame + 1]; i++) {
 		const struct image_extent *x = &d->extents[i];
 		size_t len = (size_t)x->len * d->unit;
-		int r = source_read(f, x->source, x->off * d->unit, f->prefix + n, len, e);
+		int r = source_read(f, x->source, x->off * d->unit, f->prefix + n, len, true, e);
 
 		if (r < 0)
 			return r;
@@ -174,14 +191,12 @@ static int frame_decode(struct image_feed *f, size_t frame, uint8_t *out, struct
 {
 	const uint64_t *packed = f->frames.packed;
 	size_t n = (size_t)(packed[frame + 1] - packed[frame]), prefix = 0;
-	uint64_t copied = f->copied;
 	int r = fetch_seek(f, packed[frame], e);
 
 	if (r >= 0)
 		r = fetch(f, n, e);
 	if (r >= 0)
 		r = prefix_load(f, frame, &prefix, e);
-	f->copied = copied; /* a prefix is looked at, not copied */
 	if (r >= 0)
 		r = seekable_frame_decode_behind(f->decoder,
 						 (struct seekable_prefix){ f->prefix, prefix },
@@ -244,9 +259,9 @@ int image_feed_part(struct image_feed *f, const struct image_part *part, uint8_t
 		memset(p, 0, n);
 		return 0;
 	case IMAGE_PIECE_COPY:
-		return source_read(f, 0, from, p, n, e);
+		return source_read(f, 0, from, p, n, false, e);
 	case IMAGE_PIECE_COPY_SECOND:
-		return source_read(f, 1, from, p, n, e);
+		return source_read(f, 1, from, p, n, false, e);
 	case IMAGE_PIECE_FRAME:
 		break;
 	}

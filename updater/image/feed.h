@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "updater/image/direct.h"
 #include "updater/image/plan.h"
 #include "updater/image/seekable.h"
 #include "updater/image/source.h"
@@ -22,11 +23,12 @@ struct image_feed {
 	struct sys *sys;
 	struct verity_area
 		source[IMAGE_DELTA_SOURCES]; /* what copies and prefixes are taken from */
+	struct image_direct direct[IMAGE_DELTA_SOURCES]; /* the same */
 	struct seekable_decoder *decoder;
 	uint8_t *packed, *raw, *prefix;
 	size_t raw_cap, prefix_cap;
 	uint64_t fetched, copied; /* bytes, over all blobs */
-	uint64_t looked;          /* read from the sources, for prefixes too */
+	uint64_t looked;          /* read from the sources through the page cache */
 
 	const struct image_source *src;
 	struct image_frames frames;
@@ -38,8 +40,12 @@ struct image_feed {
 	bool lost;          /* the source itself failed */
 };
 
+/* With sys and source set. */
 int image_feed_new(struct image_feed *f, struct err *e) __attribute__((warn_unused_result));
 void image_feed_done(struct image_feed *f);
+
+/* What was looked at need not stay in the page cache. */
+void image_feed_forget(struct image_feed *f);
 
 /* Another blob; no runs: its source is not touched. */
 int image_feed_begin(struct image_feed *f, const struct image_source *src,

@@ -92,28 +92,6 @@ static bool alike(const struct verity_super *s, const struct image_id *like)
 	       memcmp(s->salt, like->salt, like->salt_n) == 0;
 }
 
-static int cuts_read(struct sys *sys, const struct verity_area *hash, uint64_t at,
-		     struct image_leaves *l, struct err *e)
-{
-	AUTO_FREE uint8_t *p = malloc(CHUNK);
-
-	if (!p)
-		return err_set(e, ERR_HOST, ENOMEM, "leaf hashes");
-	for (uint64_t b = 0; b < l->blocks;) {
-		uint64_t left = (l->blocks - b) * SHA256_BYTES;
-		size_t n = left < CHUNK ? (size_t)left : CHUNK;
-		int r = sys_read_full(sys, hash->fd, p, n, hash->offset + at + b * SHA256_BYTES);
-
-		if (r < 0)
-			return err_set(e, ERR_HOST, -r, "read the leaf hashes of a slot: %s",
-				       strerror(-r));
-		for (size_t i = 0; i < n; i += SHA256_BYTES)
-			memcpy(l->cut + IMAGE_LEAF_CUT * b++, p + i, IMAGE_LEAF_CUT);
-	}
-	(void)sys->ops->forget(sys, hash->fd, hash->offset + at, l->blocks * SHA256_BYTES);
-	return 0;
-}
-
 static int tree_find(struct sys *sys, const struct verity_area *hash, const struct image_id *like,
 		     struct verity_super *s, struct verity_geometry *g, struct err *e)
 {
@@ -135,20 +113,65 @@ bool image_leaves_compare(struct sys *sys, const struct verity_area *hash,
 	return tree_find(sys, hash, like, &s, &g, NULL) == 0;
 }
 
-int image_leaves_read(struct sys *sys, const struct verity_area *hash, const struct image_id *like,
-		      struct image_leaves **ret, struct err *e)
+int image_tree_open(struct sys *sys, const struct verity_area *hash, const struct image_id *like,
+		    struct image_tree *ret, struct err *e)
 {
-	AUTO_IMAGE_LEAVES *l = NULL;
 	struct verity_super s;
 	struct verity_geometry g = { .levels = 0 };
 	int r = tree_find(sys, hash, like, &s, &g, e);
 
 	if (r < 0)
 		return r;
-	l = leaves_alloc(s.data_blocks);
+	*ret = (struct image_tree){
+		.sys = sys, .hash = *hash, .at = g.level[0].offset, .blocks = s.data_blocks
+	};
+	return 0;
+}
+
+int image_tree_digests(const struct image_tree *t, uint64_t first, size_t n, uint8_t *out,
+		       struct err *e)
+{
+	int r;
+
+	if (n > t->blocks || first > t->blocks - n)
+		return err_set(e, ERR_HOST, ENODATA, "the slot has fewer blocks");
+	r = sys_read_full(t->sys, t->hash.fd, out, n * SHA256_BYTES,
+			  t->hash.offset + t->at + first * SHA256_BYTES);
+	return r < 0 ? err_set(e, ERR_HOST, -r, "read the leaf hashes of a slot: %s", strerror(-r))
+		     : 0;
+}
+
+int image_tree_cuts(const struct image_tree *t, uint64_t n, uint8_t *out, struct err *e)
+{
+	AUTO_FREE uint8_t *p = malloc(CHUNK);
+	int r = 0;
+
+	if (!p)
+		return err_set(e, ERR_HOST, ENOMEM, "leaf hashes");
+	for (uint64_t b = 0; r >= 0 && b < n;) {
+		size_t k = n - b < CHUNK / SHA256_BYTES ? (size_t)(n - b) : CHUNK / SHA256_BYTES;
+
+		r = image_tree_digests(t, b, k, p, e);
+		for (size_t i = 0; r >= 0 && i < k; i++)
+			memcpy(out + IMAGE_LEAF_CUT * b++, p + i * SHA256_BYTES, IMAGE_LEAF_CUT);
+	}
+	(void)t->sys->ops->forget(t->sys, t->hash.fd, t->hash.offset + t->at, n * SHA256_BYTES);
+	return r;
+}
+
+int image_leaves_read(struct sys *sys, const struct verity_area *hash, const struct image_id *like,
+		      struct image_leaves **ret, struct err *e)
+{
+	AUTO_IMAGE_LEAVES *l = NULL;
+	struct image_tree t;
+	int r = image_tree_open(sys, hash, like, &t, e);
+
+	if (r < 0)
+		return r;
+	l = leaves_alloc(t.blocks);
 	if (!l)
 		return err_set(e, ERR_HOST, ENOMEM, "leaf hashes");
-	r = cuts_read(sys, hash, g.level[0].offset, l, e);
+	r = image_tree_cuts(&t, t.blocks, l->cut, e);
 	if (r < 0)
 		return r;
 	table_fill(l);

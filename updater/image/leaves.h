@@ -42,6 +42,25 @@ int image_leaves_read(struct sys *sys, const struct verity_area *hash, const str
 bool image_leaves_compare(struct sys *sys, const struct verity_area *hash,
 			  const struct image_id *like);
 
+/* The leaf hashes of a slot, where they lie. As little of a proof. */
+struct image_tree {
+	struct sys *sys;
+	struct verity_area hash;
+	uint64_t at, blocks; /* of the first one in the area; how many, 0: there is no tree */
+};
+
+/* ERR_HOST -ENODATA as image_leaves_read(). */
+int image_tree_open(struct sys *sys, const struct verity_area *hash, const struct image_id *like,
+		    struct image_tree *ret, struct err *e) __attribute__((warn_unused_result));
+
+/* The digests of blocks [first, first + n) behind one another; ERR_HOST -ENODATA beyond the end. */
+int image_tree_digests(const struct image_tree *t, uint64_t first, size_t n, uint8_t *out,
+		       struct err *e) __attribute__((warn_unused_result));
+
+/* The first n of them (at most t->blocks), cut to IMAGE_LEAF_CUT bytes. */
+int image_tree_cuts(const struct image_tree *t, uint64_t n, uint8_t *out, struct err *e)
+	__attribute__((warn_unused_result));
+
 /* From cut hashes in memory, which are copied; blocks 1 or more. Pure. */
 int image_leaves_new(const uint8_t *cut, uint64_t blocks, struct image_leaves **ret, struct err *e)
 	__attribute__((warn_unused_result));

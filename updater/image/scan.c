@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/sys.h"
+#include "updater/image/direct.h"
 
 #define GROUP_BLOCKS (IMAGE_GROUP / IMAGE_BLOCK)
 #define FORGET_STEP  ((uint64_t)8 << 20)
@@ -25,6 +26,7 @@ struct scanner {
 	const struct image_index *x;
 	struct image_scan *to;
 	struct verity_hasher *hasher;
+	struct image_direct data;
 	uint8_t *group;
 	uint8_t leaf[IMAGE_BLOCK];
 };
@@ -32,6 +34,7 @@ struct scanner {
 static void scanner_done(struct scanner *s)
 {
 	verity_hasher_free(s->hasher);
+	image_direct_done(&s->data);
 	free(s->group);
 }
 
@@ -46,35 +49,19 @@ static int area_read(struct sys *sys, const struct verity_area *a, uint64_t off,
 	return 0;
 }
 
-/* 1: the slot's own leaf hash block of this group, now in s->leaf, leads to the root; 0: not. */
-static int leaf_trusted(struct scanner *s, size_t g, size_t n, struct err *e)
+/* The slot's own leaf hash block of this group is the one in s->leaf. */
+static int leaf_there(struct scanner *s, size_t g, bool *ret, struct err *e)
 {
-	static const uint8_t zero[IMAGE_BLOCK];
-	size_t used = n * SHA256_BYTES;
+	uint8_t own[IMAGE_BLOCK];
 	int r;
 
+	*ret = true;
 	if (s->x->geometry.levels == 0)
 		return 0;
 	r = area_read(s->job->sys, &s->job->hash, s->x->geometry.level[0].offset + g * IMAGE_BLOCK,
-		      s->leaf, sizeof(s->leaf), e);
-	if (r < 0)
-		return r;
-	return memcmp(s->leaf + used, zero, sizeof(s->leaf) - used) == 0 &&
-	       verity_proof_group(s->x->proof, g, s->leaf, n, NULL) == 0;
-}
-
-/* Does the data match the trusted digests in s->leaf? Stops at the first that fails. */
-static bool group_matches(struct scanner *s, size_t n)
-{
-	uint8_t digest[SHA256_BYTES];
-
-	for (size_t i = 0; i < n; i++) {
-		verity_hash_block(s->hasher, s->group + i * IMAGE_BLOCK, IMAGE_BLOCK, digest);
-		s->to->hashed += IMAGE_BLOCK;
-		if (memcmp(digest, s->leaf + i * SHA256_BYTES, sizeof(digest)) != 0)
-			return false;
-	}
-	return true;
+		      own, sizeof(own), e);
+	*ret = r >= 0 && memcmp(own, s->leaf, sizeof(own)) == 0;
+	return r;
 }
 
 static void group_note(struct scanner *s, size_t g, size_t n)
@@ -86,26 +73,23 @@ static void group_note(struct scanner *s, size_t g, size_t n)
 
 static int group_scan(struct scanner *s, size_t g, size_t n, struct err *e)
 {
-	int trusted, r;
+	bool leaf;
+	int r = image_direct_read(&s->data, g * IMAGE_GROUP, s->group, n * IMAGE_BLOCK, NULL);
 
-	r = area_read(s->job->sys, &s->job->data, g * IMAGE_GROUP, s->group, n * IMAGE_BLOCK, e);
 	if (r < 0)
-		return r;
-	trusted = leaf_trusted(s, g, n, e);
-	if (trusted < 0)
-		return trusted;
-	if (trusted && group_matches(s, n)) {
-		s->to->kept[g] = IMAGE_HELD_ALL;
-		return 0;
-	}
+		return err_set(e, ERR_HOST, -r, "read the slot at byte %llu: %s",
+			       (unsigned long long)(s->job->data.offset + g * IMAGE_GROUP),
+			       strerror(-r));
 	memset(s->leaf, 0, sizeof(s->leaf));
 	verity_hash_blocks(s->hasher, s->group, IMAGE_BLOCK, n, s->leaf);
 	s->to->hashed += n * IMAGE_BLOCK;
-	if (!trusted && verity_proof_group(s->x->proof, g, s->leaf, n, NULL) == 0)
-		s->to->kept[g] = s->x->geometry.levels > 0 ? IMAGE_HELD_DATA : IMAGE_HELD_ALL;
-	else
+	if (verity_proof_group(s->x->proof, g, s->leaf, n, NULL) < 0) {
 		group_note(s, g, n);
-	return 0;
+		return 0;
+	}
+	r = leaf_there(s, g, &leaf, e);
+	s->to->kept[g] = leaf ? IMAGE_HELD_ALL : IMAGE_HELD_DATA;
+	return r;
 }
 
 static int scanner_new(struct scanner *s, size_t groups, struct err *e)
@@ -114,7 +98,8 @@ static int scanner_new(struct scanner *s, size_t groups, struct err *e)
 
 	if (r < 0)
 		return r;
-	s->group = aligned_alloc(IMAGE_BLOCK, IMAGE_GROUP);
+	image_direct_open(&s->data, s->job->sys, &s->job->data, false);
+	s->group = aligned_alloc(IMAGE_DIRECT_ALIGN, IMAGE_GROUP);
 	s->to->kept = calloc(groups, 1);
 	s->to->cut = calloc(groups * GROUP_BLOCKS, IMAGE_LEAF_CUT);
 	if (!s->group || !s->to->kept || !s->to->cut)

@@ -12,7 +12,7 @@
 
 struct sys;
 
-/* What a slot holds of an image, found by hashing all of it. Nothing is written. */
+/* What a slot holds of an image, found by hashing all of it once. Nothing is written. */
 struct image_scan {
 	uint8_t *kept; /* enum image_held per group */
 	/* what each block hashes to, cut to IMAGE_LEAF_CUT bytes; zero: was not looked at */
@@ -43,8 +43,8 @@ struct image_scan_job {
 };
 
 /*
- * Only what leads to the root hash of job->index is called right. 8 bytes of memory a block. The
- * slot is forgotten by the page cache behind the reader.
+ * Only what leads to the root hash of job->index is called right. 8 bytes of memory a block. Read
+ * past the page cache where that works, else forgotten by it behind the reader.
  */
 int image_scan(const struct image_scan_job *job, struct image_scan **ret, struct err *e)
 	__attribute__((warn_unused_result));

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "updater/image/direct.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/sys.h"
+
+static void direct_close(struct image_direct *d)
+{
+	struct sys_fd f = { d->sys, d->fd };
+
+	sys_fd_done(&f);
+	d->fd = -1;
+}
+
+/* The detour through /proc is what makes a new open file description out of a descriptor. */
+void image_direct_open(struct image_direct *d, struct sys *sys, const struct verity_area *area,
+		       bool write)
+{
+	AUTO_FREE uint8_t *probe = aligned_alloc(IMAGE_DIRECT_ALIGN, IMAGE_DIRECT_ALIGN);
+	char path[64];
+
+	*d = (struct image_direct){ .sys = sys, .area = *area, .fd = -1 };
+	if (!probe || area->bytes < IMAGE_DIRECT_ALIGN)
+		return;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", area->fd);
+	d->fd = sys->ops->open(sys, AT_FDCWD, path, (write ? O_RDWR : O_RDONLY) | O_DIRECT, 0);
+	if (d->fd >= 0 && sys->ops->pread(sys, d->fd, probe, IMAGE_DIRECT_ALIGN, area->offset) < 0)
+		direct_close(d);
+}
+
+void image_direct_done(struct image_direct *d)
+{
+	if (d->sys)
+		direct_close(d);
+}
+
+bool image_direct_has(const struct image_direct *d, uint64_t off, size_t n)
+{
+	return n <= d->area.bytes && off <= d->area.bytes - n;
+}
+
+static bool aligned(const struct image_direct *d, uint64_t off, const void *p, size_t n)
+{
+	return d->fd >= 0 && ((d->area.offset + off) | (uintptr_t)p | n) % IMAGE_DIRECT_ALIGN == 0;
+}
+
+/*
+ * The kernel takes back that it can (a file system that changed its mind, a transfer that came
+ * short at an odd place): not again then.
+ */
+static bool refused(struct image_direct *d, int r)
+{
+	if (r != -EINVAL && r != -EOPNOTSUPP)
+		return false;
+	direct_close(d);
+	return true;
+}
+
+int image_direct_read(struct image_direct *d, uint64_t off, void *p, size_t n, uint64_t *ret_cached)
+{
+	if (aligned(d, off, p, n)) {
+		int r = sys_read_full(d->sys, d->fd, p, n, d->area.offset + off);
+
+		if (!refused(d, r))
+			return r;
+	}
+	if (ret_cached)
+		*ret_cached += n;
+	return sys_read_full(d->sys, d->area.fd, p, n, d->area.offset + off);
+}
+
+int image_direct_write(struct image_direct *d, uint64_t off, const void *p, size_t n,
+		       uint64_t *ret_cached)
+{
+	if (aligned(d, off, p, n)) {
+		int r = sys_write_full(d->sys, d->fd, p, n, d->area.offset + off);
+
+		if (!refused(d, r))
+			return r;
+	}
+	if (ret_cached)
+		*ret_cached += n;
+	return sys_write_full(d->sys, d->area.fd, p, n, d->area.offset + off);
+}
