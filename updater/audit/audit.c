@@ -105,21 +105,6 @@ int audit_run(struct audit *a, struct err *e)
 
 /* ---- what boots next ---- */
 
-static int read_slot(struct audit *a, struct disk *d, enum slot_name s, const uint8_t root[32],
-		     struct err *e)
-{
-	const struct slot *sl = &d->slot[s];
-	struct verity_check c = { .data = { d->fd, sl->data.offset, sl->data.bytes },
-				  .hash = { d->fd, sl->hash.offset, sl->hash.bytes },
-				  .root = root };
-	const struct verity_work w = { .progress = a->progress, .arg = a->progress_arg };
-	struct verity_super super;
-	int r = verity_super_read(a->ev.sys, &c.hash, &super, e);
-
-	c.super = &super;
-	return r < 0 ? r : verity_verify(a->ev.sys, &c, &w, NULL, e);
-}
-
 static int next_slot(struct audit *a, const struct esp_entry *en, struct err *e)
 {
 	AUTO_DISK *d = NULL;
@@ -135,7 +120,7 @@ static int next_slot(struct audit *a, const struct esp_entry *en, struct err *e)
 		return report_add(&a->rep, "next.slot", REPORT_FAIL, NULL, e,
 				  "No slot has the PARTUUIDs that %s asks for: it would not boot.",
 				  en->name.file);
-	if (a->deep && read_slot(a, d, s, en->uki.usrhash, &why) < 0)
+	if (a->deep && audit_slot_verify(a, d, s, en->uki.usrhash, NULL, &why) < 0)
 		return report_add(&a->rep, "next.slot",
 				  why.kind == ERR_REFUSED ? REPORT_FAIL : REPORT_UNREADABLE, NULL,
 				  e, "Slot %c is not whole: %s.", slot_letter(s), why.text);

@@ -12,6 +12,7 @@
 #include "updater/audit/evidence.h"
 #include "updater/audit/hash.h"
 #include "updater/audit/report.h"
+#include "updater/slot/disk.h"
 #include "verity/image.h"
 
 /*
@@ -86,6 +87,14 @@ int audit_image_read(const struct audit *a, int dir, const char *file, struct au
 		     struct err *e) __attribute__((warn_unused_result));
 /* 1 when the event log says that PCR 4 got this digest, 0 when not, -1 without a log. */
 int audit_was_started(const struct audit *a, const uint8_t authenticode[32]);
+
+/*
+ * Reads a slot whole, from the medium, and compares it with that root hash. ERR_REFUSED and what is
+ * bad (may be NULL) when it is another.
+ */
+int audit_slot_verify(const struct audit *a, const struct disk *d, enum slot_name s,
+		      const uint8_t root[32], struct verity_bad *bad, struct err *e)
+	__attribute__((warn_unused_result));
 
 /* The word of the two command lines that is in one only; 0 when they are equal. Pure. */
 struct buf;

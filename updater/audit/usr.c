@@ -170,31 +170,33 @@ static const char *bad_kind(const struct verity_bad *b)
 	return "it does not match";
 }
 
-static int verify_slot(struct audit *a, struct disk *d, enum slot_name s, struct verity_bad *bad,
-		       struct err *e)
+int audit_slot_verify(const struct audit *a, const struct disk *d, enum slot_name s,
+		      const uint8_t root[32], struct verity_bad *bad, struct err *e)
 {
 	const struct slot *sl = &d->slot[s];
 	struct verity_check c = {
 		.data = { d->fd, sl->data.offset, sl->data.bytes },
 		.hash = { d->fd, sl->hash.offset, sl->hash.bytes },
+		.root = root,
 	};
 	const struct verity_work w = { .progress = a->progress, .arg = a->progress_arg };
+	struct sys *sys = a->ev.sys;
 	struct verity_super super;
-	uint8_t root[32];
-	int r = verity_super_read(a->ev.sys, &c.hash, &super, e);
+	int r;
 
-	if (r < 0)
-		return r;
-	root_of_slot(sl, root);
+	/* the medium is asked, not what a reader of this device has left in memory */
+	(void)sys->ops->forget(sys, d->fd, sl->data.offset, sl->data.bytes);
+	(void)sys->ops->forget(sys, d->fd, sl->hash.offset, sl->hash.bytes);
+	r = verity_super_read(sys, &c.hash, &super, e);
 	c.super = &super;
-	c.root = root;
-	return verity_verify(a->ev.sys, &c, &w, bad, e);
+	return r < 0 ? r : verity_verify(sys, &c, &w, bad, e);
 }
 
 static int check_deep(struct audit *a, struct disk *d, enum slot_name s, struct err *e)
 {
 	struct verity_bad bad = { .kind = VERITY_BAD_NONE };
 	struct err why = ERR_INIT;
+	uint8_t root[32];
 	char id[32];
 	int r;
 
@@ -202,7 +204,8 @@ static int check_deep(struct audit *a, struct disk *d, enum slot_name s, struct 
 	if (strcmp(d->slot[s].data.label, SLOT_LABEL_EMPTY) == 0 || !d->slot[s].data.label[0])
 		return report_add(&a->rep, id, REPORT_ABSENT, NULL, e, "Slot %c is empty.",
 				  slot_letter(s));
-	r = verify_slot(a, d, s, &bad, &why);
+	root_of_slot(&d->slot[s], root);
+	r = audit_slot_verify(a, d, s, root, &bad, &why);
 	if (r >= 0)
 		return report_add(
 			&a->rep, id, REPORT_PASS, slot_evidence(&d->slot[s]), e,
