@@ -2,7 +2,7 @@
 # bash completion for proactl(1)
 _proactl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb= i
-	local verbs='status check stage apply update reboot why rollback forgive history audit pause continue limit'
+	local verbs='status check stage apply update reboot why rollback forgive history health audit pause continue limit'
 	local options='--direct --config --json --help --version'
 
 	for ((i = 1; i < COMP_CWORD; i++)); do

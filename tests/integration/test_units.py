@@ -10,7 +10,8 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2]
 UNITS = ["proad.service", "proa-fetch.socket", "proa-fetch@.service", "proa-hook.socket", "proa-hook@.service",
          "proa-reboot@.service", "proa-health.service",
          "proa-health-stuck.service", "proa-settle.service", "proa-update.service", "proa-update.timer",
-         "proa-anchor.path", "proa-anchor.service"]
+         "proa-anchor.path", "proa-anchor.service",
+         "proa-metrics.socket", "proa-metrics@.service"]
 
 
 def run(*args, **kw):
@@ -33,6 +34,7 @@ class Units(unittest.TestCase):
             if not to.exists() and not f.is_dir():
                 shutil.copy2(f, to, follow_symlinks=False)
         for name in ("usr/lib/proa/proad", "usr/lib/proa/proa-fetch", "usr/lib/proa/proa-hook", "usr/lib/proa/proa-health",
+                     "usr/lib/proa/proa-metrics",
                      "usr/bin/proactl", "usr/bin/proa-audit", "usr/bin/false", "usr/sbin/false"):
             to = cls.root / name
             to.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +96,7 @@ class Units(unittest.TestCase):
         for u in UNITS:
             said |= set(re.findall(r"^Exec\w+=(/\S+)", self.text(u), re.M))
         rules = {"proad": "updater/agent", "proa-fetch": "updater/fetch", "proa-hook": "updater/hook", "proa-health": "updater/health",
+                 "proa-metrics": "updater/metrics",
                  "proactl": "updater/cli", "proa-audit": "updater/audit"}
         for path in said:
             name = path.rsplit("/", 1)[1]
@@ -108,7 +111,7 @@ class Units(unittest.TestCase):
         self.assertEqual([a.get("own") for a in policy["default"] if a.get("own")], [])
         members = {a.get("send_member") for a in policy["default"]
                    if a.get("send_interface") == "org.proa.Host1"}
-        self.assertEqual(members, {"Describe", "GetHistory"})
+        self.assertEqual(members, {"Describe", "GetHistory", "GetHealth"})
         self.assertNotIn("Set", {a.get("send_member") for a in policy["default"]})
         service = (self.root / "usr/share/dbus-1/system-services/org.proa.Host1.service").read_text()
         self.assertIn("\nName=org.proa.Host1\n", service)
@@ -165,10 +168,19 @@ class Units(unittest.TestCase):
         p = run("journalctl", "--update-catalog", f"--root={self.root}")
         self.assertEqual((p.returncode, p.stderr), (0, ""))
         listed = run("journalctl", "--list-catalog", f"--root={self.root}").stdout
-        ids = re.findall(r'define MSG_\w+\s+"(\w{32})"', (SOURCE / "base/log.h").read_text())
-        self.assertTrue(ids)
-        for i in ids:
-            self.assertIn(i, listed, "a message id has no entry in proa.catalog")
+        ids = dict(re.findall(r'define (MSG_\w+)\s+"(\w{32})"', (SOURCE / "base/log.h").read_text()))
+        self.assertGreater(len(ids), 8)
+        self.assertEqual(len(set(ids.values())), len(ids), "two messages have one id")
+        for name, i in ids.items():
+            self.assertIn(i, listed, name + " has no entry in proa.catalog")
+        catalog = (SOURCE / "units/proa.catalog").read_text()
+        self.assertEqual(sorted(re.findall(r"^-- (\w{32})$", catalog, re.M)), sorted(ids.values()))
+        said = "".join(f.read_text() for d in ("updater", "base") for f in (SOURCE / d).rglob("*.c"))
+        for name in ids:
+            self.assertIn(name, said, "a message that nobody says")
+        # what it names is a field that is logged, or systemd's own
+        logged = set(re.findall(r'"(PROA_[A-Z_]+)=', said))
+        self.assertLessEqual(set(re.findall(r"@(\w+)@", catalog)), logged)
         p = run("systemctl", f"--root={self.root}", "preset", "proa-update.timer")
         self.assertEqual(p.returncode, 0, p.stderr)
         self.assertTrue((self.root / "etc/systemd/system/timers.target.wants/proa-update.timer").is_symlink())

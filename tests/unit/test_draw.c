@@ -33,6 +33,8 @@ static int draw_named(const char *name, const json_t *j, struct buf *out, struct
 		return draw_history(j, strtoull(name + 8, NULL, 10), NOW, out, e);
 	if (strncmp(name, "reboot-", 7) == 0)
 		return draw_rebooting(j, NOW, out, e);
+	if (strncmp(name, "health-", 7) == 0)
+		return draw_health(j, NOW, out, e);
 	if (strncmp(name, "plan", 4) == 0)
 		return draw_plan(j, out, e);
 	if (strncmp(name, "staged", 6) == 0)
@@ -93,7 +95,7 @@ static void draw_file(const char *name)
 static void draw_every_way(const char *text)
 {
 	static const char *const names[] = { "status-", "why-",    "check-", "history-",
-					     "staged",  "applied", "plan" };
+					     "staged",  "applied", "plan",   "health-" };
 	struct json_limits lim = JSON_LIMITS_DEFAULT;
 	AUTO_JSON *j = NULL;
 	struct err e = ERR_INIT;
@@ -118,6 +120,7 @@ static void draw_odd(void)
 		"{\"job\": {\"done\": 9, \"total\": 3}, \"running\": {}, \"live\": true}",
 		"{\"status\": {}, \"decision\": {\"reasons\": [1, {}]}}",
 		"{\"error\": 5, \"refused\": 7, \"notes\": [1, \"\\u001b[31m\", {}]}",
+		"{\"last\": {\"checks\": [1, {}, {\"output\": 7}]}, \"failed\": {\"when\": \"x\"}}",
 		"[1, {}, [], {\"id\": -4, \"when\": \"yesterday\"}]",
 	};
 

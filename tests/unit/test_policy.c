@@ -198,6 +198,32 @@ static void check_lawful(const struct release_offer *o, size_t n, const struct r
 		      "below the floor %s", o[i].floor);
 }
 
+static void test_halted(void)
+{
+	struct release_offer o[] = { offer("1.2") };
+	struct release_host h = host("1.1");
+	struct release_decision d;
+
+	h.fallbacks = 1;
+	h.fallback_limit = 2;
+	h.fallback_from = "1.3";
+	release_decide(o, 1, &h, &d);
+	CHECK(d.verdict == RELEASE_UPDATE, "one is an accident");
+	h.fallbacks = 2;
+	release_decide(o, 1, &h, &d);
+	CHECK(d.verdict == RELEASE_BLOCKED && d.reason[0].code == RELEASE_WHY_HALTED, "two");
+	CHECK(strstr(d.reason[0].text, "proactl forgive 1.3"), "%s", d.reason[0].text);
+	CHECK(strcmp(release_why_name(RELEASE_WHY_HALTED), "halted") == 0, "name");
+	h.fallback_limit = 0;
+	release_decide(o, 1, &h, &d);
+	CHECK(d.verdict == RELEASE_UPDATE, "no limit");
+	h = host("1.2");
+	h.fallbacks = h.fallback_limit = 2;
+	h.fallback_from = "1.3";
+	release_decide(o, 1, &h, &d);
+	CHECK(d.verdict == RELEASE_CURRENT && d.n_reason == 0, "nothing is wanted");
+}
+
 static void random_policy(struct release_policy *p)
 {
 	p->hold = dice_below(6) == 0;
@@ -248,6 +274,7 @@ static void test_random(void)
 
 int main(void)
 {
+	test_halted();
 	dice_seed();
 	test_pin();
 	test_pin_says_where();

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/sys.h"
 #include "tests/test.h"
 #include "updater/record/record.h"
@@ -280,6 +281,45 @@ static void test_lock(void)
 	CHECK(record_lock(sys, dir, &l, &e) >= 0 && l.fd >= 0, "%s", e.text);
 }
 
+static void add(struct record *r, enum record_kind kind, const char *version, const char *from)
+{
+	struct record_event ev = { .kind = kind, .fetched = 5 };
+
+	(void)snprintf(ev.version, sizeof(ev.version), "%s", version);
+	(void)snprintf(ev.from, sizeof(ev.from), "%s", from);
+	record_add_event(r, &ev);
+}
+
+static void test_fallbacks(void)
+{
+	AUTO_FREE struct record *r = calloc(1, sizeof(*r));
+	struct record_failure f = { .version = "1.2", .cause = RECORD_HEALTH };
+
+	CHECK(r, "memory");
+	CHECK(record_fallbacks(r) == 0 && !record_last_fallback(r), "nothing has been");
+	add(r, RECORD_EV_GOOD, "1.1", "1.0");
+	add(r, RECORD_EV_FELL_BACK, "1.1", "1.2");
+	add(r, RECORD_EV_STAGED, "1.3", "1.1");
+	add(r, RECORD_EV_FELL_BACK, "1.1", "1.3");
+	CHECK(record_fallbacks(r) == 2, "in a row");
+	CHECK(strcmp(record_last_fallback(r)->from, "1.3") == 0, "the last");
+	add(r, RECORD_EV_FORGIVEN, "1.3", "");
+	CHECK(record_fallbacks(r) == 0, "a person looked");
+	add(r, RECORD_EV_FELL_BACK, "1.1", "1.3");
+	CHECK(record_fallbacks(r) == 1, "anew");
+	record_add_failure(r, &f);
+	record_add_failure(r, &f);
+	CHECK(r->totals.causes[RECORD_HEALTH] == 1, "one release, once");
+	for (unsigned i = 0; i < 2 * RECORD_EVENTS_MAX; i++)
+		add(r, RECORD_EV_STAGED, "1.4", "1.1");
+	CHECK(r->totals.events[RECORD_EV_STAGED] == 2 * RECORD_EVENTS_MAX + 1,
+	      "sums outlive events");
+	CHECK(r->totals.fetched == UINT64_C(5) * (2 * RECORD_EVENTS_MAX + 6), "bytes");
+	r->totals.fetched = INT64_MAX - 2;
+	add(r, RECORD_EV_STAGED, "1.4", "1.1");
+	CHECK(r->totals.fetched == INT64_MAX, "what JSON can hold");
+}
+
 int main(void)
 {
 	char tmp[] = "/tmp/proa-test-record.XXXXXX", shm[] = "/dev/shm/proa-test-record.XXXXXX";
@@ -298,5 +338,6 @@ int main(void)
 	test_lock();
 	wipe();
 	CHECK(close(dir) == 0 && rmdir(at) == 0, "%s: %s", at, strerror(errno));
+	test_fallbacks();
 	return 0;
 }

@@ -45,6 +45,7 @@ struct act {
 	void *arg;
 	unsigned threads;   /* 0: one per core; 1: none but this */
 	uint64_t max_fetch; /* bytes that staging may fetch without being asked to; 0: any number */
+	uint64_t began_ms;  /* clock_mono_ms() when the verb began; 0: nobody asked */
 	uint64_t received;  /* bytes of blobs, by the verb that runs or ran last */
 };
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/progress.h"
 #include "base/text.h"
 #include "updater/agent/act_steps.h"
 #include "updater/slot/label.h"
@@ -223,6 +224,7 @@ static int record_staged(struct act *a, struct record *rec, const struct act_res
 	memcpy(ev.root, rec->target.root, sizeof(ev.root));
 	ev.fetched = res->fetched + res->uki_fetched;
 	ev.written = res->written;
+	ev.seconds = a->began_ms ? (clock_mono_ms() - a->began_ms) / 1000 : 0;
 	memcpy(ev.boot_id, a->host->boot_id, sizeof(ev.boot_id));
 	record_add_event(rec, &ev);
 	return act_record(a, rec, e);

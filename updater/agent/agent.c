@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "updater/agent/publish.h"
 #include "updater/agent/report.h"
 
 #define LOCK_FILE  "agent.lock"
@@ -119,15 +120,21 @@ static int settle(struct agent *a, struct err *e)
 	struct agent_work w = { .agent = a };
 	struct act act = agent_act(a, &w);
 	struct record rec;
-	int r = act_settle(&act, &s, e);
+	int r = 0;
 
+	if (a->told == 0) {
+		r = record_load(a->sys, a->host->state, &rec, e);
+		if (r < 0)
+			return r;
+		a->told = rec.next_event ? rec.next_event : 1;
+	}
+	if (r == 0)
+		r = act_settle(&act, &s, e);
 	if (r < 0)
 		return r;
 	r = record_load(a->sys, a->host->state, &rec, e);
 	if (r < 0)
 		return r;
-	if (s.news != MACHINE_NEWS_NONE)
-		a->news = s;
 	/* what hooks are told must not keep a host from being looked at */
 	if (agent_reboot_heard(a, &s, &bad) < 0 && a->note)
 		a->note(a->arg, bad.text);
@@ -234,6 +241,19 @@ int agent_look_status(struct agent *a, json_t **ret, struct err *e)
 	return 0;
 }
 
+/* For metrics only: what cannot be counted is not. */
+static void count_failure(struct agent *a, const struct err *bad)
+{
+	AUTO_SYS_FD lock = { .sys = a->sys, .fd = -1 };
+	struct record rec;
+
+	if (record_lock(a->sys, a->host->state, &lock, NULL) < 0 ||
+	    record_load(a->sys, a->host->state, &rec, NULL) < 0)
+		return;
+	record_count(&rec.totals.failures[bad->kind], 1);
+	(void)!record_store(a->sys, a->host->state, &rec, NULL);
+}
+
 /* What an earlier boot left to do; that it cannot be done now keeps no host from its updates. */
 static int pay(struct agent *a, struct err *e)
 {
@@ -270,9 +290,12 @@ static int run_alone(struct agent *a, enum agent_verb v, const char *arg, json_t
 	a->acting = a->paused = false;
 	if (a->changed)
 		a->changed(a->arg);
+	a->counted = false;
 	r = run_verb(a, v, arg, ret, e);
 	a->busy = AGENT_NONE;
 	a->paused = false;
+	if (r < 0 && !a->counted && !agent_cancelled(a))
+		count_failure(a, e);
 	return r;
 }
 
@@ -370,4 +393,49 @@ int agent_history(struct agent *a, json_t **ret, struct err *e)
 		return r;
 	r = record_load(a->sys, a->host->state, &rec, e);
 	return r < 0 ? r : report_history(&rec, ret, e);
+}
+
+int agent_health(struct agent *a, json_t **ret, struct err *e)
+{
+	int r = a->busy == AGENT_NONE ? agent_open(a, e) : 0;
+
+	return r < 0 ? r : publish_health(a->host, ret, e);
+}
+
+void agent_news(struct agent *a, agent_news_fn fn, void *arg)
+{
+	struct record rec;
+	unsigned limit, fallbacks = 0;
+
+	if (!a->host || a->told == 0 || record_load(a->sys, a->host->state, &rec, NULL) < 0)
+		return;
+	limit = a->host->conf.fallback_limit;
+	for (size_t i = 0; i < rec.n_event; i++) {
+		const struct record_event *ev = &rec.event[i];
+		bool fell = ev->kind == RECORD_EV_FELL_BACK;
+
+		if (ev->kind == RECORD_EV_GOOD || ev->kind == RECORD_EV_FORGIVEN)
+			fallbacks = 0;
+		fallbacks += fell;
+		if (ev->id >= a->told)
+			fn(arg, ev, fell && limit && fallbacks >= limit);
+	}
+	a->told = rec.next_event ? rec.next_event : 1;
+}
+
+int agent_publish(struct agent *a, struct err *e)
+{
+	struct machine_facts f;
+	struct record rec;
+	int r;
+
+	if (!a->host)
+		return 0;
+	r = host_look(a->host, e);
+	if (r == 0)
+		r = record_load(a->sys, a->host->state, &rec, e);
+	if (r < 0)
+		return r;
+	host_facts(a->host, &rec, agent_now(a), &f);
+	return publish(a->host, &rec, &f, e);
 }

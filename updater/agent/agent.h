@@ -49,13 +49,14 @@ struct agent {
 	bool acting; /* phase, done and total mean something */
 	enum act_phase phase;
 	uint64_t done, total;
-	bool paused;                /* the verb that runs waits for agent_pause(false) */
-	struct fetcher *fetch;      /* while a verb uses it */
-	json_t *status;             /* last describe, served while busy */
-	struct machine_settle news; /* of the last settling that had some; the loop's to take */
+	bool paused;           /* the verb that runs waits for agent_pause(false) */
+	struct fetcher *fetch; /* while a verb uses it */
+	json_t *status;        /* last describe, served while busy */
+	uint64_t told;         /* events with ids from here on are news, see agent_news() */
 
 	enum machine_state state; /* as of the last describe */
 	bool opened, warned;      /* settled once; unknown keys were said */
+	bool counted;             /* the record counts the failure of this verb already */
 	int64_t verified, built;  /* the clock's lower bounds, see machine_clock() */
 
 	/* given by the loop; all may be NULL */
@@ -101,6 +102,19 @@ bool agent_limit(struct agent *a, uint64_t limit);
  */
 int agent_run(struct agent *a, enum agent_verb v, const char *arg, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));
+
+/*
+ * Events that were added to the record since the last call, oldest first, each once: state changes.
+ * halted: with this one so many fallbacks in a row that nothing new is taken.
+ */
+typedef void (*agent_news_fn)(void *arg, const struct record_event *ev, bool halted);
+void agent_news(struct agent *a, agent_news_fn fn, void *arg);
+
+/* Metrics and the login message, publish.h. Does nothing before agent_open(). */
+int agent_publish(struct agent *a, struct err *e) __attribute__((warn_unused_result));
+
+/* The results of the health checks, publish_health(). */
+int agent_health(struct agent *a, json_t **ret, struct err *e) __attribute__((warn_unused_result));
 
 /* Status and history; while a verb runs the status is the one from before, with its progress. */
 int agent_describe(struct agent *a, json_t **ret, struct err *e)

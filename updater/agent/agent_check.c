@@ -58,6 +58,11 @@ static void decide(struct agent *a, const struct record *rec, const struct trust
 				   .policy = h->conf.policy,
 				   .now = agent_now(a) };
 
+	const struct record_event *fell = record_last_fallback(rec);
+
+	rh.fallbacks = record_fallbacks(rec);
+	rh.fallback_limit = h->conf.fallback_limit;
+	rh.fallback_from = fell ? fell->from : "";
 	rh.policy.pin_where = h->conf.pin_where;
 	rh.policy.hold_where = h->conf.hold_where;
 
@@ -94,7 +99,10 @@ static int record_check(struct agent *a, const struct agent_check *c, const stru
 	if (r < 0)
 		return r;
 	rec.last_check = agent_now(a);
+	record_count(&rec.totals.checks, 1);
 	if (bad) {
+		record_count(&rec.totals.failures[bad->kind], 1);
+		a->counted = true;
 		(void)text_clean(bad->text, strlen(bad->text), rec.last_error,
 				 sizeof(rec.last_error));
 	} else {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/progress.h"
 #include "updater/agent/agent_steps.h"
 
 #include <time.h>
@@ -59,6 +60,7 @@ struct act agent_act(struct agent *a, struct agent_work *w)
 {
 	struct act act = { .host = a->host,
 			   .now = agent_now(a),
+			   .began_ms = clock_mono_ms(),
 			   .blob = work_blob,
 			   .elsewhere = work_elsewhere,
 			   .note = work_note,

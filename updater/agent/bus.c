@@ -216,6 +216,18 @@ static int on_history(sd_bus_message *m, void *arg, sd_bus_error *error)
 	return reply_json(m, j);
 }
 
+static int on_health(sd_bus_message *m, void *arg, sd_bus_error *error)
+{
+	struct bus *b = arg;
+	struct err e = ERR_INIT;
+	AUTO_JSON *j = NULL;
+
+	(void)error;
+	if (agent_health(b->agent, &j, &e) < 0)
+		return reply_error(m, &e);
+	return reply_json(m, j);
+}
+
 static int get_state(sd_bus *bus, const char *path, const char *interface, const char *property,
 		     sd_bus_message *reply, void *arg, sd_bus_error *error)
 {
@@ -269,6 +281,8 @@ static const sd_bus_vtable vtable[] = {
 				READ),
 	SD_BUS_METHOD_WITH_ARGS("GetHistory", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", events),
 				on_history, READ),
+	SD_BUS_METHOD_WITH_ARGS("GetHealth", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", results), on_health,
+				READ),
 	SD_BUS_PROPERTY("State", "s", get_state, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_PROPERTY("RunningVersion", "s", get_state, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_SIGNAL_WITH_ARGS("Progress",

@@ -20,6 +20,9 @@
 #define AGE_MAX       (365ull * 24 * 3600)
 #define CHANNEL_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
+/* one bad release is an accident, the second in a row is no longer */
+enum { FALLBACK_LIMIT = 2 };
+
 static const char *const known[] = {
 	"Host.Image",
 	"Host.Disk",
@@ -27,10 +30,13 @@ static const char *const known[] = {
 	"Host.State",
 	"Host.Efivars",
 	"Host.Architecture",
+	"Host.Metrics",
+	"Host.Message",
 	"Source.URL",
 	"Source.Root",
 	"Update.Channel",
 	"Update.Tries",
+	"Update.FallbackLimit",
 	"Update.Mode",
 	"Update.Reboot",
 	"Update.RebootWindow",
@@ -127,6 +133,17 @@ static int get_path(struct conf *c, const char *section, const char *key, const 
 	if (r == 0 && out[0] && out[0] != '/')
 		return bad_value(c, section, key, "must be an absolute path", e);
 	return r;
+}
+
+/* As get_path(), or "no". */
+static int get_path_or_no(struct conf *c, const char *key, char out[CONFIG_PATH_MAX], struct err *e)
+{
+	const char *s = NULL;
+	int r = conf_str(c, "Host", key, NULL, &s, e);
+
+	if (r == 0 && s && strcmp(s, "no") == 0)
+		return get(c, "Host", key, NULL, out, CONFIG_PATH_MAX, e);
+	return r < 0 ? r : get_path(c, "Host", key, NULL, out, e);
 }
 
 static int load_image(struct conf *c, struct config *cfg, struct err *e)
@@ -369,7 +386,7 @@ static int load_max(struct conf *c, struct config *cfg, struct err *e)
 
 static int load_update(struct conf *c, struct config *cfg, struct err *e)
 {
-	uint64_t tries = 3;
+	uint64_t tries = 3, limit = FALLBACK_LIMIT;
 	int r = get(c, "Update", "Channel", "stable", cfg->channel, sizeof(cfg->channel), e);
 
 	if (r == 0 && strspn(cfg->channel, CHANNEL_CHARS) != strlen(cfg->channel))
@@ -378,11 +395,14 @@ static int load_update(struct conf *c, struct config *cfg, struct err *e)
 	if (r == 0)
 		r = conf_u64(c, "Update", "Tries", 1, 9, 3, &tries, e);
 	if (r == 0)
+		r = conf_u64(c, "Update", "FallbackLimit", 0, 32, FALLBACK_LIMIT, &limit, e);
+	if (r == 0)
 		r = get_choice(c, "Mode", modes, 4, CONFIG_AUTO, e);
 	if (r < 0)
 		return r;
 	cfg->mode = (enum config_mode)r;
 	cfg->tries = (unsigned)tries;
+	cfg->fallback_limit = (unsigned)limit;
 	r = load_reboot(c, cfg, e);
 	if (r == 0)
 		r = load_max(c, cfg, e);
@@ -401,6 +421,10 @@ static int load_host(struct conf *c, struct config *cfg, struct err *e)
 		r = get_path(c, "Host", "State", "/var/lib/proa", cfg->state, e);
 	if (r == 0)
 		r = get_path(c, "Host", "Efivars", NULL, cfg->efivars, e);
+	if (r == 0)
+		r = get_path_or_no(c, "Metrics", cfg->metrics, e);
+	if (r == 0)
+		r = get_path_or_no(c, "Message", cfg->message, e);
 	if (r == 0)
 		r = get(c, "Host", "Architecture", NULL, cfg->arch, sizeof(cfg->arch), e);
 	return r;

@@ -32,11 +32,14 @@ struct config {
 	char esp[CONFIG_PATH_MAX];     /* [Host] ESP=: directory; empty: auto */
 	char state[CONFIG_PATH_MAX];   /* [Host] State=: /var/lib/proa */
 	char efivars[CONFIG_PATH_MAX]; /* [Host] Efivars=: empty: the host's own, if Disk= runs */
+	char metrics[CONFIG_PATH_MAX]; /* [Host] Metrics=: file; empty: auto; "no": none */
+	char message[CONFIG_PATH_MAX]; /* [Host] Message=: likewise */
 	char arch[16];                 /* [Host] Architecture=: empty: this program's own */
 	/* [Source] URL=: of the repository's mirrors, each ends in '/', one blank between two */
 	char url[CONFIG_URLS_MAX];
 	char root[CONFIG_PATH_MAX]; /* [Source] Root=: first trusted TUF root */
 	char channel[65];           /* [Update] Channel=: stable */
+	unsigned fallback_limit;    /* [Update] FallbackLimit=: in a row; 0: any number */
 	unsigned tries;             /* [Update] Tries=: boots before falling back, 1 to 9 */
 	enum config_mode mode;      /* [Update] Mode= */
 	enum config_reboot reboot;  /* [Update] Reboot= */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#include "base/hex.h"
 #include "base/log.h"
 #include "updater/agent/agent.h"
 #include "updater/agent/bus.h"
@@ -128,20 +129,56 @@ static void loop_wake(void *arg, int64_t at)
 	bus_wake(&l->bus, at);
 }
 
-/* What became of the last update, once. */
-static void say_news(struct agent *a)
+/* One line per state change. */
+static void say_event(void *arg, const struct record_event *ev, bool halted)
 {
-	const struct machine_settle s = a->news;
-	char field[128];
-	const char *fields[] = { field, NULL };
+	static const struct {
+		int priority;
+		const char *id, *text;
+	} says[RECORD_KINDS] = {
+		[RECORD_EV_STAGED] = { LOG_NOTICE, MSG_STAGED, "is staged: written and proved" },
+		[RECORD_EV_APPLIED] = { LOG_NOTICE, MSG_APPLIED, "is applied and boots next" },
+		[RECORD_EV_GOOD] = { LOG_NOTICE, MSG_BLESSED, "is healthy and stays" },
+		[RECORD_EV_FAILED] = { LOG_ERR, MSG_RELEASE_FAILED, "failed here" },
+		[RECORD_EV_FELL_BACK] = { LOG_WARNING, MSG_FALLBACK,
+					  "runs again: this host fell back" },
+		[RECORD_EV_ROLLED_BACK] = { LOG_NOTICE, MSG_ROLLED_BACK,
+					    "was taken back by a person" },
+		[RECORD_EV_FORGIVEN] = { LOG_NOTICE, MSG_FORGIVEN, "may be tried here again" },
+	};
+	char version[128], from[128], root[96], reason[512], id[48];
+	const char *fields[] = { version, root, reason, id, from, NULL };
+	size_t n;
 
-	a->news.news = MACHINE_NEWS_NONE;
-	(void)snprintf(field, sizeof(field), "PROA_VERSION=%s", s.version);
-	if (s.news == MACHINE_NEWS_GOOD)
-		log_event(LOG_NOTICE, MSG_BLESSED, fields, "%s is healthy and stays", s.version);
-	else if (s.news == MACHINE_NEWS_FELL_BACK)
-		log_event(LOG_WARNING, MSG_FALLBACK, fields,
-			  "%s did not stay: this host fell back (proactl history)", s.version);
+	(void)arg;
+	(void)snprintf(version, sizeof(version), "PROA_VERSION=%s", ev->version);
+	(void)snprintf(from, sizeof(from), "PROA_FROM=%s", ev->from);
+	(void)snprintf(reason, sizeof(reason), "PROA_REASON=%s", ev->text);
+	(void)snprintf(id, sizeof(id), "PROA_EVENT=%llu", (unsigned long long)ev->id);
+	n = (size_t)snprintf(root, sizeof(root), "PROA_ROOT_HASH=");
+	hex_format(ev->root, sizeof(ev->root), root + n);
+	log_event(says[ev->kind].priority, says[ev->kind].id, fields, "%s %s%s%s",
+		  ev->version[0] ? ev->version : "what was there before", says[ev->kind].text,
+		  ev->text[0] ? ": " : "", ev->text);
+	if (halted)
+		log_event(LOG_ERR, MSG_HALTED, fields,
+			  "one release after the other did not stay; nothing new is installed here "
+			  "before proactl forgive %s",
+			  ev->from);
+}
+
+/* To the journal and to those who read without asking. */
+static void tell(struct loop *l, struct agent *a)
+{
+	struct err e = ERR_INIT;
+
+	if (l && l->bus.peer) { /* who asked is told, and nobody else is there */
+		(void)!agent_publish(a, NULL);
+		return;
+	}
+	agent_news(a, say_event, NULL);
+	if (agent_publish(a, &e) < 0)
+		log_err(&e, "metrics and login message");
 }
 
 static void run_verb(struct loop *l)
@@ -153,7 +190,7 @@ static void run_verb(struct loop *l)
 	if (!l->bus.peer)
 		log_event(LOG_INFO, MSG_STATE, NULL, "%s: begins", verb);
 	r = bus_run(&l->bus, &e);
-	say_news(l->bus.agent);
+	tell(l, l->bus.agent);
 	if (l->bus.peer) /* who asked is told, and nobody else is there */
 		return;
 	if (r < 0)
@@ -220,9 +257,10 @@ int loop_run(struct agent *a, int fd, struct err *e)
 		/* a host that cannot be opened is said to whoever asks, not by dying */
 		if (fd < 0 && agent_open(a, &settle) < 0)
 			log_err(&settle, "this host");
-		say_news(a);
+		tell(&l, a);
 		(void)sd_notify(0, "READY=1\nSTATUS=waiting");
 		r = serve(&l, fd < 0);
+		tell(&l, a); /* a status that was asked for may have settled the host */
 		(void)sd_notify(0, "STOPPING=1");
 		if (r < 0)
 			r = err_set(e, ERR_HOST, -r, "event loop: %s", strerror(-r));
@@ -236,6 +274,6 @@ int loop_settle(struct agent *a, struct err *e)
 {
 	int r = agent_finish(a, e);
 
-	say_news(a);
+	tell(NULL, a);
 	return r;
 }

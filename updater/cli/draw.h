@@ -31,6 +31,9 @@ int draw_check(const json_t *decision, int64_t now, struct buf *out, struct err 
 /* id 0: all of it, a line or two each; else that event in full (-ENOENT, INPUT). */
 int draw_history(const json_t *events, uint64_t id, int64_t now, struct buf *out, struct err *e)
 	__attribute__((warn_unused_result));
+/* The results of the health checks, GetHealth. */
+int draw_health(const json_t *health, int64_t now, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
 /* What Stage and Apply did, one line each. */
 int draw_staged(const json_t *result, struct buf *out, struct err *e)
 	__attribute__((warn_unused_result));

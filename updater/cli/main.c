@@ -47,6 +47,7 @@ static void usage(FILE *to)
 		    "  rollback           back to the release before [--reason TEXT]\n"
 		    "  forgive VERSION    let a release that failed here be tried again\n"
 		    "  history [ID]       what happened here, and why\n"
+		    "  health             the health checks of this boot, and of the last bad one\n"
 		    "  audit [OPTION...]  prove what runs: proa-audit(1) report\n"
 		    "\n"
 		    "  --direct           without the system bus: start proad as a child (root)\n"
@@ -498,6 +499,22 @@ static int verb_history(struct cli *c, const char *arg)
 	return DONE;
 }
 
+/* 1 when the last boot that was judged was not healthy. */
+static int verb_health(struct cli *c, const char *arg)
+{
+	AUTO_JSON *j = NULL;
+	struct err e = ERR_INIT;
+	const char *verdict;
+	int r;
+
+	(void)arg;
+	if (call(c, "GetHealth", NULL, &j, &e) < 0)
+		return fail(c, &e);
+	r = show(c, j, draw_health);
+	verdict = json_string_value(json_object_get(json_object_get(j, "last"), "verdict"));
+	return r == DONE && verdict && strcmp(verdict, "healthy") != 0 ? FAILED : r;
+}
+
 static const struct verb {
 	const char *name;
 	int (*run)(struct cli *c, const char *arg);
@@ -509,7 +526,7 @@ static const struct verb {
 	{ "why", verb_why, 0, 0 },         { "rollback", verb_rollback, 0, 0 },
 	{ "forgive", verb_forgive, 1, 1 }, { "history", verb_history, 0, 1 },
 	{ "pause", verb_pause, 0, 0 },     { "continue", verb_continue, 0, 0 },
-	{ "limit", verb_limit, 1, 1 },
+	{ "limit", verb_limit, 1, 1 },     { "health", verb_health, 0, 0 },
 };
 
 static const struct verb *find_verb(const char *name)

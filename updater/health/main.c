@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/conf.h"
 #include "base/file.h"
+#include "base/hex.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/progress.h"
@@ -255,6 +256,23 @@ static void on_ended(void *arg, const struct health_check *c, const char *output
 		  c->required ? "required" : "wanted", reason);
 }
 
+/* One line about this boot's release; b: its boot entry, or NULL. */
+static void say(const struct health *h, const struct health_boot *b, int priority, const char *id,
+		const char *reason, const char *text)
+{
+	const struct esp_entry *run =
+		b && b->running < b->n_entries ? &b->entries[b->running] : NULL;
+	char version[160], why[RECORD_TEXT_MAX + 16], root[96] = "PROA_ROOT_HASH=";
+	const char *fields[] = { version, why, root, NULL };
+
+	(void)snprintf(version, sizeof(version), "PROA_VERSION=%.127s",
+		       run && run->uki.version[0] ? run->uki.version : h->version);
+	(void)snprintf(why, sizeof(why), "PROA_REASON=%s", reason ? reason : "");
+	if (run && run->uki.has_usrhash)
+		hex_format(run->uki.usrhash, sizeof(run->uki.usrhash), root + strlen(root));
+	log_event(priority, id, fields, "%s", text);
+}
+
 /* What `proactl health` shows. What cannot be kept is no reason to stay or to go. */
 static void keep_result(struct health *h, const char *verdict, const char *reason,
 			const char *stays)
@@ -290,7 +308,7 @@ static bool run_checks(struct health *h, char reason[RECORD_TEXT_MAX])
 {
 	struct err e = ERR_INIT;
 	size_t bad, warnings;
-	char took[32];
+	char took[32], text[160];
 
 	if (prepare(h, &e) < 0 || health_find(&h->want, h->check, &h->n, &e) < 0) {
 		(void)snprintf(reason, RECORD_TEXT_MAX, "the health checks cannot be read: %.300s",
@@ -306,9 +324,9 @@ static bool run_checks(struct health *h, char reason[RECORD_TEXT_MAX])
 	}
 	warnings = health_warnings(h->check, h->n);
 	(void)text_duration((clock_mono_ms() - h->began_ms) / 1000, took, sizeof(took));
-	log_event(warnings ? LOG_WARNING : LOG_INFO, MSG_HEALTH, NULL,
-		  "healthy: %zu of %zu checks passed in %s%s", h->n - warnings, h->n, took,
-		  warnings ? "; the rest are only wanted" : "");
+	(void)snprintf(text, sizeof(text), "healthy: %zu of %zu checks passed in %s%s",
+		       h->n - warnings, h->n, took, warnings ? "; the rest are only wanted" : "");
+	say(h, NULL, warnings ? LOG_WARNING : LOG_INFO, MSG_HEALTH, NULL, text);
 	keep_result(h, "healthy", NULL, NULL);
 	return true;
 }
@@ -356,11 +374,16 @@ static void reboot_host(const struct health *h)
 		log_err(&e, "reboot");
 }
 
-static int stay(struct health *h, const char *reason, enum health_verdict v, const struct err *e)
+static int stay(struct health *h, const struct health_boot *b, const char *reason,
+		enum health_verdict v, const struct err *e)
 {
-	keep_result(h, "stays", reason, e ? e->text : health_verdict_text(v));
-	log_event(LOG_ERR, MSG_HEALTH, NULL, "not healthy (%s); the host stays up: %s", reason,
-		  e ? e->text : health_verdict_text(v));
+	const char *why = e ? e->text : health_verdict_text(v);
+	char text[2 * RECORD_TEXT_MAX + 128];
+
+	keep_result(h, "stays", reason, why);
+	(void)snprintf(text, sizeof(text), "not healthy (%s); the host stays up: %.400s", reason,
+		       why);
+	say(h, b, LOG_ERR, MSG_UNHEALTHY, reason, text);
 	return STAYS;
 }
 
@@ -368,8 +391,8 @@ static int say_dry(struct health *h, const struct health_boot *b, const char *re
 		   enum health_verdict v)
 {
 	if (v != HEALTH_FALL_BACK)
-		return stay(h, reason, v, NULL);
-	log_event(LOG_ERR, MSG_HEALTH, NULL,
+		return stay(h, b, reason, v, NULL);
+	log_event(LOG_ERR, MSG_UNHEALTHY, NULL,
 		  "not healthy (%s); without --dry-run %s would be marked bad, and the host would "
 		  "reboot into %s",
 		  reason, b->entries[b->running].name.file, b->entries[b->other].name.file);
@@ -380,23 +403,25 @@ static int say_dry(struct health *h, const struct health_boot *b, const char *re
 static int fall_back(struct health *h, struct health_boot *b, const char *reason)
 {
 	enum health_verdict v = health_verdict(b->entries, b->n_entries, b->running, b->other);
+	char text[RECORD_TEXT_MAX + 128];
 	struct err e = ERR_INIT;
 
 	if (h->opt.dry_run)
 		return say_dry(h, b, reason, v);
 	note_failure(h, b, reason, v == HEALTH_FALL_BACK);
 	if (v != HEALTH_FALL_BACK)
-		return stay(h, reason, v, NULL);
+		return stay(h, b, reason, v, NULL);
 	/* a condemnation that fails leaves the counter, which brings the fallback a little later */
 	if (health_condemn(b, &v, &e) < 0)
 		log_err(&e, "the boot entry could not be marked bad");
 	if (v != HEALTH_FALL_BACK)
-		return stay(h, reason, v, NULL);
+		return stay(h, b, reason, v, NULL);
 	keep_result(h, "falls-back", reason, NULL);
-	log_event(LOG_CRIT, MSG_FALLBACK, NULL,
-		  "not healthy (%s); its boot entry is marked bad, %s", reason,
-		  h->opt.root[0] ? "the other release boots next"
-				 : "rebooting into the other release");
+	(void)snprintf(text, sizeof(text), "not healthy (%s); its boot entry is marked bad, %s",
+		       reason,
+		       h->opt.root[0] ? "the other release boots next"
+				      : "rebooting into the other release");
+	say(h, b, LOG_CRIT, MSG_RELEASE_FAILED, reason, text);
 	reboot_host(h);
 	return FALLS_BACK;
 }
@@ -411,7 +436,7 @@ static int unhealthy(struct health *h, const char *reason)
 			     &b, &e) < 0) {
 		if (!h->opt.dry_run)
 			note_failure(h, &b, reason, false);
-		return stay(h, reason, HEALTH_STAY_UNKNOWN, &e);
+		return stay(h, &b, reason, HEALTH_STAY_UNKNOWN, &e);
 	}
 	return fall_back(h, &b, reason);
 }

@@ -219,9 +219,40 @@ static void clean(char *s, size_t cap)
 	(void)snprintf(s, cap, "%s", out);
 }
 
+void record_count(uint64_t *total, uint64_t n)
+{
+	*total = n > INT64_MAX - *total ? INT64_MAX : *total + n;
+}
+
+unsigned record_fallbacks(const struct record *r)
+{
+	unsigned n = 0;
+
+	for (size_t i = r->n_event; i > 0; i--) {
+		if (r->event[i - 1].kind == RECORD_EV_GOOD ||
+		    r->event[i - 1].kind == RECORD_EV_FORGIVEN)
+			break;
+		n += r->event[i - 1].kind == RECORD_EV_FELL_BACK;
+	}
+	return n;
+}
+
+const struct record_event *record_last_fallback(const struct record *r)
+{
+	for (size_t i = r->n_event; i > 0; i--)
+		if (r->event[i - 1].kind == RECORD_EV_FELL_BACK)
+			return &r->event[i - 1];
+	return NULL;
+}
+
 void record_add_event(struct record *r, const struct record_event *ev)
 {
 	struct record_event *at;
+
+	record_count(&r->totals.events[ev->kind], 1);
+	record_count(&r->totals.fetched, ev->fetched);
+	record_count(&r->totals.written, ev->written);
+	record_count(&r->totals.seconds, ev->seconds);
 
 	drop_first(r->event, &r->n_event, RECORD_EVENTS_MAX, sizeof(r->event[0]));
 	at = &r->event[r->n_event++];
@@ -256,7 +287,8 @@ void record_add_failure(struct record *r, const struct record_failure *f)
 {
 	struct record_failure *at;
 
-	(void)record_forgive(r, f->version);
+	if (!record_forgive(r, f->version))
+		record_count(&r->totals.causes[f->cause], 1);
 	drop_first(r->failure, &r->n_failure, RECORD_FAILURES_MAX, sizeof(r->failure[0]));
 	at = &r->failure[r->n_failure++];
 	*at = *f;

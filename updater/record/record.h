@@ -78,6 +78,18 @@ struct record_event {
 	char boot_id[RECORD_BOOT_ID_MAX];
 };
 
+enum { RECORD_KINDS = RECORD_EV_FORGIVEN + 1, RECORD_CAUSES = RECORD_ROLLBACK + 1 };
+enum { RECORD_ERRORS = ERR_BUG + 1 };
+
+/* Sums since the record began, which events that were dropped are still part of. For metrics. */
+struct record_totals {
+	uint64_t checks;
+	uint64_t failures[RECORD_ERRORS]; /* verbs that failed, by enum err_kind */
+	uint64_t events[RECORD_KINDS];
+	uint64_t causes[RECORD_CAUSES];
+	uint64_t fetched, written, seconds; /* of events */
+};
+
 struct record {
 	uint64_t seq;     /* of the copy it was read from; 0: none was there */
 	unsigned damaged; /* of a load, not stored: bit i says that record.<i> could not be used */
@@ -97,6 +109,7 @@ struct record {
 	struct record_event event[RECORD_EVENTS_MAX];
 	size_t n_event;
 	uint64_t next_event; /* id of the next event */
+	struct record_totals totals;
 };
 
 /*
@@ -136,6 +149,15 @@ void record_add_event(struct record *r, const struct record_event *ev);
 void record_add_failure(struct record *r, const struct record_failure *f);
 /* The failure of that version, or NULL. */
 const struct record_failure *record_failed(const struct record *r, const char *version);
+/* n more, up to INT64_MAX, which JSON can hold. */
+void record_count(uint64_t *total, uint64_t n);
+/*
+ * How often in a row this host fell back: "fell back" events since a release was last found good,
+ * or a person forgave one. Pure.
+ */
+unsigned record_fallbacks(const struct record *r);
+/* The last "fell back" event, or NULL. */
+const struct record_event *record_last_fallback(const struct record *r);
 /* True if there was one. */
 bool record_forgive(struct record *r, const char *version);
 

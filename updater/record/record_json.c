@@ -205,6 +205,51 @@ static int parse_check(const json_t *o, const char *what, struct record *rec, st
 	return r;
 }
 
+static int get_counts(const json_t *o, const char *key, const char *what, const char *const *names,
+		      uint64_t *count, size_t n, struct err *e)
+{
+	json_t *j;
+	int r = json_get_obj(o, key, what, &j, e);
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = json_get_u64_opt(j, names[i], what, INT64_MAX, 0, &count[i], e);
+	return r;
+}
+
+static void error_names(const char *names[RECORD_ERRORS])
+{
+	for (unsigned i = 0; i < RECORD_ERRORS; i++)
+		names[i] = err_kind_name((enum err_kind)i);
+}
+
+/* A record of before there were any has none. */
+static int parse_totals(const json_t *o, const char *what, struct record_totals *t, struct err *e)
+{
+	const char *errors[RECORD_ERRORS];
+	json_t *j;
+	int r;
+
+	if (!json_object_get(o, "totals"))
+		return 0;
+	error_names(errors);
+	r = json_get_obj(o, "totals", what, &j, e);
+	if (r == 0)
+		r = json_get_u64(j, "checks", what, INT64_MAX, &t->checks, e);
+	if (r == 0)
+		r = json_get_u64(j, "fetched", what, INT64_MAX, &t->fetched, e);
+	if (r == 0)
+		r = json_get_u64(j, "written", what, INT64_MAX, &t->written, e);
+	if (r == 0)
+		r = json_get_u64(j, "seconds", what, INT64_MAX, &t->seconds, e);
+	if (r == 0)
+		r = get_counts(j, "failures", what, errors, t->failures, RECORD_ERRORS, e);
+	if (r == 0)
+		r = get_counts(j, "events", what, kinds, t->events, RECORD_KINDS, e);
+	if (r == 0)
+		r = get_counts(j, "causes", what, causes, t->causes, RECORD_CAUSES, e);
+	return r;
+}
+
 int record_parse(const void *p, size_t n, const char *what, struct record *ret, struct err *e)
 {
 	const struct json_limits lim = { .bytes = RECORD_BYTES_MAX, .depth = 4 };
@@ -230,6 +275,8 @@ int record_parse(const void *p, size_t n, const char *what, struct record *ret, 
 		r = parse_lists(o, what, &rec, e);
 	if (r == 0)
 		r = json_get_u64(o, "next_event", what, INT64_MAX, &rec.next_event, e);
+	if (r == 0)
+		r = parse_totals(o, what, &rec.totals, e);
 	if (r < 0)
 		return r;
 	*ret = rec;
@@ -354,6 +401,39 @@ static int put_check(json_t *o, const struct record *rec, struct err *e)
 	return r;
 }
 
+static int put_counts(json_t *o, const char *key, const char *const *names, const uint64_t *count,
+		      size_t n, struct err *e)
+{
+	json_t *j = json_object();
+	int r = json_put(o, key, j, e);
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = json_put_u64(j, names[i], count[i], e);
+	return r;
+}
+
+static int put_totals(json_t *o, const struct record_totals *t, struct err *e)
+{
+	const char *errors[RECORD_ERRORS];
+	json_t *j = json_object();
+	int r = json_put(o, "totals", j, e);
+
+	error_names(errors);
+	if (r == 0)
+		r = json_put_u64(j, "checks", t->checks, e);
+	if (r == 0)
+		r = json_put_u64(j, "fetched", t->fetched, e);
+	if (r == 0)
+		r = json_put_u64(j, "written", t->written, e);
+	if (r == 0)
+		r = json_put_u64(j, "seconds", t->seconds, e);
+	if (r == 0)
+		r = put_counts(j, "failures", errors, t->failures, RECORD_ERRORS, e);
+	if (r == 0)
+		r = put_counts(j, "events", kinds, t->events, RECORD_KINDS, e);
+	return r == 0 ? put_counts(j, "causes", causes, t->causes, RECORD_CAUSES, e) : r;
+}
+
 int record_format(const struct record *rec, struct buf *b, struct err *e)
 {
 	AUTO_JSON *o = json_object();
@@ -374,5 +454,7 @@ int record_format(const struct record *rec, struct buf *b, struct err *e)
 		r = put_lists(o, rec, e);
 	if (r == 0)
 		r = json_put_u64(o, "next_event", rec->next_event, e);
+	if (r == 0)
+		r = put_totals(o, &rec->totals, e);
 	return r < 0 ? r : json_write(o, true, b, e);
 }

@@ -45,6 +45,7 @@ const char *release_why_name(enum release_reason_code code)
 		[RELEASE_WHY_BOUNDS] = "bounds",
 		[RELEASE_WHY_AGE] = "minimum-age",
 		[RELEASE_WHY_HELD] = "held",
+		[RELEASE_WHY_HALTED] = "halted",
 		[RELEASE_WHY_FLOOR] = "floor",
 	};
 
@@ -300,6 +301,18 @@ static void decide_held(const struct release_host *h, struct release_decision *d
 	d->verdict = RELEASE_BLOCKED;
 }
 
+static void decide_halted(const struct release_host *h, struct release_decision *d)
+{
+	if (!d->chosen || !h->fallback_limit || h->fallbacks < h->fallback_limit)
+		return;
+	add_reason(d, RELEASE_WHY_HALTED, d->chosen->version, 0,
+		   "%u release%s in a row did not stay on this host, last %s; nothing new is "
+		   "installed before a person has looked (proactl health, proactl forgive %s)",
+		   h->fallbacks, h->fallbacks == 1 ? "" : "s", h->fallback_from, h->fallback_from);
+	d->chosen = NULL;
+	d->verdict = RELEASE_BLOCKED;
+}
+
 void release_decide(const struct release_offer *offers, size_t n, const struct release_host *host,
 		    struct release_decision *ret)
 {
@@ -317,6 +330,7 @@ void release_decide(const struct release_offer *offers, size_t n, const struct r
 	d.verdict = d.n_reason ? RELEASE_BLOCKED : RELEASE_CURRENT;
 	d.chosen = choose_newer(offers, n, host, &d);
 	decide_held(host, &d);
+	decide_halted(host, &d);
 	if (!d.chosen && host->running && host->policy.allow_downgrade)
 		d.chosen = choose_older(offers, n, host, &d);
 	if (d.chosen)

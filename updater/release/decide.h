@@ -25,6 +25,7 @@ enum release_reason_code {
 	RELEASE_WHY_BOUNDS,   /* below the lowest or above the highest version allowed here */
 	RELEASE_WHY_AGE,      /* until: when it is old enough for this host */
 	RELEASE_WHY_HELD,     /* updates are on hold here */
+	RELEASE_WHY_HALTED,   /* so many in a row failed here that a person must look first */
 	RELEASE_WHY_FLOOR,    /* a downgrade below what the signed metadata allows */
 };
 
@@ -69,6 +70,10 @@ struct release_host {
 	const char *running; /* version, or NULL: nothing runs (a fresh disk) */
 	const struct release_failed *failed;
 	size_t n_failed;
+	/* fallbacks in a row, the release that was left last, and how many are too many (0: none)
+	 */
+	unsigned fallbacks, fallback_limit;
+	const char *fallback_from;
 	uint8_t key[16]; /* app-specific machine id: the host's place in a rollout */
 	int64_t now;
 };
