@@ -7,7 +7,8 @@ OBJECT = "org.proa.Host1 /org/proa/Host1 org.proa.Host1"
 ANYONE = {"Describe", "GetHistory"}  # the methods that everybody may call
 # How exposed each unit may be, by systemd-analyze security; lower is better.
 EXPOSURE = {"proad.service": 2.0, "proa-fetch@x.service": 1.5, "proa-update.service": 1.5,
-            "proa-settle.service": 2.0}
+            "proa-settle.service": 2.0, "proa-health.service": 2.0, "proa-health-stuck.service": 2.0,
+            "proa-metrics@x.service": 2.0}
 
 
 def run(lab):
@@ -15,7 +16,7 @@ def run(lab):
     anyone(host)
     timer(host)
     tree = host.check("busctl introspect org.proa.Host1 /org/proa/Host1 --no-pager")
-    for member in ("Check", "Stage", "Apply", "Describe", "GetHistory", "Rollback"):
+    for member in ("Check", "Stage", "Apply", "Describe", "GetHistory", "GetHealth", "Rollback"):
         host.expect(tree, r"\.%s +method" % member)
     host.check("mkdir -p /var/lib/systemd/catalog; journalctl --update-catalog")
     host.expect(host.check("journalctl -b -x -u proad --no-pager"), r"man:proad\(8\)")
