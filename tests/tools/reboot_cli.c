@@ -83,11 +83,14 @@ static int run(struct agent *a, const char *what, json_t **ret, struct err *e)
 		{ "force", AGENT_REBOOT_NOW }, { "rollback", AGENT_ROLLBACK },
 	};
 
+	static const uint64_t zeros[256];
+	const void *empty = zeros; /* what a verb may be told: nothing */
+
 	if (strcmp(what, "finish") == 0)
 		return agent_finish(a, e);
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		if (strcmp(what, verbs[i].name) == 0)
-			return agent_run(a, verbs[i].verb, NULL, ret, e);
+			return agent_run(a, verbs[i].verb, empty, ret, e);
 	return agent_describe(a, ret, e);
 }
 
