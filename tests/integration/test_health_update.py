@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """proa-health's can-update with the real proactl, proad, proa-fetch and nginx: what lies outside of
 the host does not condemn a release, what lies in it does."""
-import json, os, pathlib, shutil, struct, subprocess, unittest
+import json, os, pathlib, shutil, struct, subprocess, threading, unittest
 
 import test_agent as agent
 import test_health as health
@@ -18,12 +18,12 @@ class CanUpdate(health.Health):
         self.addCleanup(self.web.stop)
         self.conf(Source_URL=self.web.url())
 
-    def conf(self, health_section="", **more):
+    def conf(self, health_section="", deadlines="Deadline=9s\nUpdateDeadline=5s\n", **more):
         """The same file for proactl --direct and for proa-health, whose ESP and record are elsewhere."""
         self.host.set(**more)
         f = self.root / "etc/proa/proa.conf"
         f.parent.mkdir(parents=True, exist_ok=True)
-        f.write_text(self.host.conf.read_text() + "[Health]\nUpdateDeadline=5s\n" + health_section)
+        f.write_text(self.host.conf.read_text() + "[Health]\n" + deadlines + health_section)
 
     def ask(self, want):
         out = self.run_health("--esp", self.root / "efi", "--state", self.state, want=want)
@@ -75,6 +75,15 @@ class CanUpdate(health.Health):
         self.assertIn("no trusted root", c["says"])
         self.assertEqual(self.record()["failures"][0]["version"], "1.1.0")
         self.assertIn("can-update: cannot update: no trusted root", self.record()["failures"][0]["reason"])
+
+    def test_late(self):
+        """What would count against the release passes, but later than UpdateDeadline=."""
+        late = self.root / "late.json"
+        self.conf(deadlines="Deadline=30s\nUpdateDeadline=1s\n", Source_Root=late)
+        t = threading.Timer(4, shutil.copy, (agent.base.repo / "metadata/1.root.json", late))
+        t.start()
+        self.addCleanup(t.join)
+        self.assertEqual(self.good()["end"], "passed")
 
     def test_no_disk(self):
         self.host.disk.unlink()

@@ -287,16 +287,20 @@ static enum health_update_end try_once(const struct health_run *h, uint64_t ms,
 				   text);
 }
 
-/* What passes is given some time: a network that comes up, a proad that is busy. */
+/*
+ * What passes is given some time: a network that comes up, a proad that is busy. What would count
+ * against the release has all the time there is: a host that starts everything it has at once may
+ * not get round to proad for minutes, and a good release given up for that is lost here.
+ */
 static void try_update(const struct health_run *h, struct health_check *c, uint64_t end)
 {
 	enum health_update_end found = HEALTH_UPDATE_OURS;
 	uint64_t now = clock_mono_ms(), give_up = now + h->update_ms;
 
-	if (give_up > end)
-		give_up = end;
-	while (now < give_up) {
-		found = try_once(h, give_up - now, found, c->last);
+	while (now < end && (now < give_up || found == HEALTH_UPDATE_OURS)) {
+		uint64_t until = now < give_up && give_up < end ? give_up : end;
+
+		found = try_once(h, until - now, found, c->last);
 		if (found == HEALTH_UPDATE_OK)
 			break;
 		pause_ms(UPDATE_STEP_MS);
