@@ -93,7 +93,7 @@ static void plan(struct input *in, struct image_index *x, size_t frames, size_t 
 		abort();
 	x->leaves = base ? leaves : NULL;
 	c.base = base;
-	/* a frame of 64 KiB is never so long that a table refuses it */
+	/* a frame is never so long that a table refuses it */
 	if (seekable_table_from_sizes(sizes, frames, x->id.data_blocks * IMAGE_BLOCK, &x->table,
 				      NULL) == 0) {
 		if (image_plan_make(&c, &p, NULL) < 0)
@@ -120,7 +120,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (image_super(&x.id, &x.super, NULL) < 0 ||
 	    verity_geometry(&x.super, &x.geometry, NULL) < 0)
 		abort();
-	plan(&in, &x, (size_t)(x.id.data_blocks + 15) / 16,
+	plan(&in, &x, (size_t)(x.id.data_blocks + 63) / 64,
 	     (size_t)(data[2] | data[3] << 8) % BASE_MAX);
 	return 0;
 }

@@ -14,7 +14,7 @@ import struct
 import zstandard
 
 BLOCK, DIGEST, FANOUT = 4096, 32, 4096 // 32
-FRAME, WINDOW, OVERHEAD, CUT = 65536, 8 << 20, 1024, 8
+FRAME, FILE_FRAME, WINDOW, OVERHEAD, CUT = 262144, 65536, 8 << 20, 1024, 8
 TOP = 1 << 64
 
 
@@ -194,10 +194,11 @@ class Release:
         return data
 
     def image_full(self):
-        return self.proved_image(unpack_seekable(self.read("usr-full"), self.blocks * BLOCK))
+        return self.proved_image(unpack_seekable(self.read("usr-full"), self.blocks * BLOCK, FRAME))
 
     def uki_full(self):
-        return self.proved_uki(unpack_seekable(self.read("uki-full"), self.manifest["uki"]["bytes"]))
+        return self.proved_uki(unpack_seekable(self.read("uki-full"), self.manifest["uki"]["bytes"],
+                                               FILE_FRAME))
 
     def proved_image(self, data):
         must(len(data) == self.blocks * BLOCK, "another length")
@@ -255,9 +256,9 @@ class Release:
         return self.proved_image(bytes(out)), again
 
 
-def unpack_seekable(blob, raw):
+def unpack_seekable(blob, raw, most):
     """A full blob, of an image or a UKI."""
-    n = ceil(raw, FRAME)
+    n = ceil(raw, most)
     table = len(blob) - (17 + 12 * n)
     must(table >= 0, "too short")
     magic, length = struct.unpack_from("<II", blob, table)
@@ -266,7 +267,7 @@ def unpack_seekable(blob, raw):
     out, at = [], 0
     for i in range(n):
         packed, size, check = struct.unpack_from("<III", blob, table + 8 + 12 * i)
-        must(size == min(FRAME, raw - i * FRAME) and packed <= size + OVERHEAD, "frame", i)
+        must(size == min(most, raw - i * most) and packed <= size + OVERHEAD, "frame", i)
         must(at + packed <= table, "frames end behind the seek table")
         frame = blob[at:at + packed]
         out.append(full_frame(frame, size))

@@ -27,7 +27,7 @@ def index(image, salt, sizes):
     two = struct.pack("<%dI" % len(sizes), *sizes)
     three = b"".join(h[:8] for h in hashes)
     ends = [512, 512 + len(upper), 512 + len(upper) + len(two)]
-    head = b"proa-idx" + struct.pack("<6I", 1, 1, BLOCK, BLOCK, 65536, 8)
+    head = b"proa-idx" + struct.pack("<6I", 1, 1, BLOCK, BLOCK, fr.FRAME, 8)
     head += struct.pack("<QQ", len(hashes), sum(sizes) + 17 + 12 * len(sizes))
     for at, part in zip(ends, (upper, two, three)):
         head += struct.pack("<QQ", at, len(part))

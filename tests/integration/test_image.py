@@ -17,7 +17,7 @@ BIN = pathlib.Path(os.environ.get("PROA_BIN", "build/bin"))
 CLI = str(BIN / "image-cli")
 SEED = int(os.environ.get("PROA_SEED", "20261120"), 0)
 RUNS = int(os.environ.get("PROA_RUNS", "200"))
-BLOCK, FRAME, GROUP = 4096, 65536, 524288
+BLOCK, FRAME, GROUP = 4096, 262144, 524288
 M64 = (1 << 64) - 1
 P = (11400714785074694791, 14029467366897019727, 1609587929392839161, 9650029242287828579,
      2870177450012600261)
@@ -153,7 +153,7 @@ class Image(unittest.TestCase):
                 leaves = -(-blocks // 128)
                 self.slot(blocks * BLOCK, BLOCK * (1 + (blocks > 1) * leaves + (leaves > 1)))
                 self.check_blob(out)
-                frames = (out / "full.zst").stat().st_size - 17 - 12 * -(-blocks // 16)
+                frames = (out / "full.zst").stat().st_size - 17 - 12 * -(-blocks // 64)
                 if k % 3:
                     _, s = self.write(out)
                     self.assertEqual((s["fetched"], s["kept"]), (frames, 0))
@@ -188,7 +188,7 @@ class Image(unittest.TestCase):
             self.assertIn("data block 2999", p.stderr)
 
     def test_pack(self):
-        for n in (1, 100, FRAME - 1, FRAME, FRAME + 1, 1000001):
+        for n in (1, 100, 65535, 65536, 65537, 1000001):
             raw = self.rnd.randbytes(n // 2) + bytes(n - n // 2)
             (self.dir / "f").write_bytes(raw)
             run(CLI, "pack", self.dir / "f", self.dir / "z")

@@ -22,7 +22,7 @@ static void world_new(struct world *w)
 	w->x.id.data_blocks = 1 + image_rnd(7680);
 	CHECK(image_super(&w->x.id, &w->x.super, &e) == 0, "%s", e.text);
 	CHECK(verity_geometry(&w->x.super, &w->x.geometry, &e) == 0, "%s", e.text);
-	frames = (size_t)(w->x.id.data_blocks + 15) / 16;
+	frames = (size_t)(w->x.id.data_blocks + 63) / 64;
 	sizes = malloc(4 * frames);
 	CHECK(sizes, "memory");
 	for (size_t i = 0; i < frames; i++) /* small ones make gaps worth reading over */
@@ -67,7 +67,7 @@ static void check_runs(const struct world *w, const struct image_plan *p)
 	for (size_t f = 0; f < t->frames; f++) {
 		uint64_t from = t->packed[f], to = t->packed[f + 1];
 
-		if (w->kept[f / 8])
+		if (w->kept[f / 2])
 			continue;
 		if (run < end && run->off + run->len == wanted)
 			run++;

@@ -358,7 +358,7 @@ static void test_wrong_byte(void)
 		if (r == 0) /* a bit that zstd ignores */
 			check_whole(&b);
 		else
-			check_refused(&b, r, frame / 8);
+			check_refused(&b, r, frame / 2);
 		refused += r < 0;
 		b.from.flip_at = UINT64_MAX;
 		CHECK(bench_run(&b, true) == 0, "good source: %s", b.e.text);
@@ -457,7 +457,7 @@ static void test_lying_index(void)
 		bench_new(&b, &m);
 		r = bench_run(&b, false);
 		CHECK(r == -EBADMSG && b.e.kind == ERR_REFUSED, "r=%d %s", r, b.e.text);
-		CHECK(b.st.bad_group == i / 8, "group");
+		CHECK(b.st.bad_group == i / 2, "group");
 		bench_done(&b);
 		made_done(&m);
 	}

@@ -36,7 +36,7 @@ static void peek_done(struct peek *p)
 static int table_fetch(struct peek *p, struct err *e)
 {
 	uint64_t blob = p->blob.blob->bytes, raw = p->u->m->uki_bytes;
-	size_t frames = (size_t)((raw + SEEKABLE_RAW - 1) / SEEKABLE_RAW);
+	size_t frames = (size_t)((raw + SEEKABLE_FILE_RAW - 1) / SEEKABLE_FILE_RAW);
 	size_t n = seekable_table_bytes(frames);
 	struct image_run run = { .off = blob - n, .len = n };
 	AUTO_FREE uint8_t *bytes = NULL;
@@ -66,7 +66,7 @@ static int frame_fetch(struct peek *p, size_t f, struct err *e)
 	size_t raw = (size_t)(t->raw[f + 1] - t->raw[f]);
 	int r;
 
-	if (raw > SEEKABLE_RAW || run.len > SEEKABLE_PACKED_MAX(SEEKABLE_RAW))
+	if (raw > SEEKABLE_FILE_RAW || run.len > SEEKABLE_PACKED_MAX(SEEKABLE_FILE_RAW))
 		return err_set(e, ERR_INPUT, EINVAL, "a frame is too long");
 	r = p->blob.src.begin(p->blob.src.arg, &run, 1, e);
 	if (r >= 0)
@@ -130,8 +130,8 @@ static int peek_open(struct peek *p, struct err *e)
 	struct host *h = p->u->a->host;
 	int r;
 
-	p->packed = malloc(SEEKABLE_PACKED_MAX(SEEKABLE_RAW));
-	p->raw = malloc(SEEKABLE_RAW);
+	p->packed = malloc(SEEKABLE_PACKED_MAX(SEEKABLE_FILE_RAW));
+	p->raw = malloc(SEEKABLE_FILE_RAW);
 	if (!p->packed || !p->raw)
 		return err_set(e, ERR_HOST, ENOMEM, "buffers to look at a UKI");
 	r = seekable_decoder_new(&p->decoder, e);

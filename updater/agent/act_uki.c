@@ -126,8 +126,9 @@ static uint64_t frames_bytes(const struct image_delta *d)
 
 static uint64_t peek_bytes(const struct release_manifest *m)
 {
-	return seekable_table_bytes((size_t)((m->uki_bytes + SEEKABLE_RAW - 1) / SEEKABLE_RAW)) +
-	       PEEK_REQUESTS * SEEKABLE_RAW;
+	return seekable_table_bytes(
+		       (size_t)((m->uki_bytes + SEEKABLE_FILE_RAW - 1) / SEEKABLE_FILE_RAW)) +
+	       PEEK_REQUESTS * SEEKABLE_FILE_RAW;
 }
 
 /* The recipe is here: is it worth it, and when can it be done? */

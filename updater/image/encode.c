@@ -15,7 +15,6 @@
 
 #define THREADS_MAX 64u
 #define PER_THREAD  4u /* frames read ahead for each thread */
-#define PACKED_CAP  SEEKABLE_PACKED_MAX(SEEKABLE_RAW)
 
 /* One frame on its way: read by the caller's thread, packed by any, put by the caller's again. */
 struct cell {
@@ -26,6 +25,7 @@ struct cell {
 
 struct packer {
 	const struct image_encode_job *job;
+	size_t raw;         /* bytes of a frame */
 	struct cell *cells; /* frame i is in cells[i % n_cells] */
 	size_t n_cells;
 	uint64_t frames;
@@ -87,7 +87,9 @@ static void *worker_main(void *arg)
 	struct cell *c;
 
 	while ((c = cell_take(k))) {
-		size_t n = ctx ? ZSTD_compress2(ctx, c->packed, PACKED_CAP, c->raw, c->raw_n) : 0;
+		size_t n = ctx ? ZSTD_compress2(ctx, c->packed, SEEKABLE_PACKED_MAX(k->raw), c->raw,
+						c->raw_n)
+			       : 0;
 
 		(void)pthread_mutex_lock(&k->lock);
 		c->packed_n = ZSTD_isError(n) ? 0 : n;
@@ -137,10 +139,10 @@ static int frame_read(struct packer *k, uint64_t i, struct err *e)
 {
 	const struct image_encode_job *job = k->job;
 	struct cell *c = cell_of(k, i);
-	uint64_t at = i * SEEKABLE_RAW, left = job->bytes - at;
+	uint64_t at = i * k->raw, left = job->bytes - at;
 	int r;
 
-	c->raw_n = left < SEEKABLE_RAW ? (size_t)left : SEEKABLE_RAW;
+	c->raw_n = left < k->raw ? (size_t)left : k->raw;
 	r = sys_read_full(job->sys, job->fd, c->raw, c->raw_n, at);
 	if (r < 0)
 		return err_set(e, ERR_HOST, -r, "read the image at byte %llu: %s",
@@ -165,7 +167,7 @@ static int pack_frames(struct packer *k, struct err *e)
 		int r = 0;
 
 		if (i >= ahead && i - ahead < k->frames) {
-			uint64_t done = (i - ahead + 1) * SEEKABLE_RAW;
+			uint64_t done = (i - ahead + 1) * k->raw;
 
 			r = frame_put(k, i - ahead, e);
 			if (r >= 0 && job->progress &&
@@ -191,11 +193,11 @@ static int put_table(struct packer *k, struct err *e)
 	le32_put(t, 0x184D2A5Eu);
 	le32_put(t + 4, (uint32_t)(n - 8));
 	for (size_t i = 0; i < frames; i++) {
-		uint64_t left = k->job->bytes - i * SEEKABLE_RAW;
+		uint64_t left = k->job->bytes - i * k->raw;
 		uint8_t *at = t + 8 + 12 * i;
 
 		memcpy(at, k->sizes.p + 4 * i, 4);
-		le32_put(at + 4, (uint32_t)(left < SEEKABLE_RAW ? left : SEEKABLE_RAW));
+		le32_put(at + 4, (uint32_t)(left < k->raw ? left : k->raw));
 		memcpy(at + 8, k->sums.p + 4 * i, 4);
 	}
 	le32_put(t + n - 9, (uint32_t)frames);
@@ -225,8 +227,8 @@ static int cells_new(struct packer *k, unsigned threads, struct err *e)
 	if (!k->cells)
 		return err_set(e, ERR_HOST, ENOMEM, "buffers to compress with");
 	for (size_t i = 0; i < k->n_cells; i++) {
-		k->cells[i].raw = malloc(SEEKABLE_RAW);
-		k->cells[i].packed = malloc(PACKED_CAP);
+		k->cells[i].raw = malloc(k->raw);
+		k->cells[i].packed = malloc(SEEKABLE_PACKED_MAX(k->raw));
 		if (!k->cells[i].raw || !k->cells[i].packed)
 			return err_set(e, ERR_HOST, ENOMEM, "buffers to compress with");
 	}
@@ -259,10 +261,10 @@ static int packer_init(struct packer *k, struct err *e)
 	if (level_of(job) < 1 || level_of(job) > ZSTD_maxCLevel())
 		return err_set(e, ERR_INPUT, EINVAL, "compression level %d, 1 to %d are possible",
 			       job->level, ZSTD_maxCLevel());
-	if (job->bytes > (uint64_t)SEEKABLE_FRAMES_MAX * SEEKABLE_RAW)
-		return err_set(e, ERR_INPUT, EFBIG, "%llu bytes are more than 64 GiB",
+	if (job->bytes > (uint64_t)SEEKABLE_FRAMES_MAX * k->raw)
+		return err_set(e, ERR_INPUT, EFBIG, "%llu bytes are too many for a blob",
 			       (unsigned long long)job->bytes);
-	k->frames = (job->bytes - 1) / SEEKABLE_RAW + 1;
+	k->frames = (job->bytes - 1) / k->raw + 1;
 	return 0;
 }
 
@@ -293,7 +295,7 @@ static int packer_run(struct packer *k, struct err *e)
 
 int image_pack(const struct image_encode_job *job, uint64_t *ret_bytes, struct err *e)
 {
-	CLEANUP(packer_done) struct packer k = { .job = job };
+	CLEANUP(packer_done) struct packer k = { .job = job, .raw = SEEKABLE_FILE_RAW };
 	int r = packer_run(&k, e);
 
 	if (r < 0)
@@ -369,7 +371,7 @@ static int catch_new(struct catch *c, const struct image_id *id, struct err *e)
 int image_encode(const struct image_encode_job *job, struct image_id *id, struct buf *index_out,
 		 uint64_t *ret_bytes, struct err *e)
 {
-	CLEANUP(packer_done) struct packer k = { .job = job };
+	CLEANUP(packer_done) struct packer k = { .job = job, .raw = SEEKABLE_RAW };
 	CLEANUP(catch_done) struct catch c = { .tree = NULL };
 	struct image_id done = *id;
 	uint8_t root[DIGEST_MAX];

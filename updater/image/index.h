@@ -45,7 +45,7 @@ uint64_t image_hash_bytes(const struct image_id *id);
  *     12  u32    hash type 1
  *     16  u32    data block size 4096
  *     20  u32    hash block size 4096
- *     24  u32    raw bytes of a frame 65536
+ *     24  u32    raw bytes of a frame 262144
  *     28  u32    bytes of a cut leaf hash 8
  *     32  u64    data blocks
  *     40  u64    length of the full blob, seek table included

@@ -7,7 +7,7 @@
 #include "base/cleanup.h"
 #include "updater/image/feed.h"
 
-#define CHUNK SEEKABLE_RAW
+#define CHUNK ((size_t)64 << 10)
 
 static int piece_put(const struct image_patch_job *job, struct image_feed *f,
 		     const struct image_piece *piece, uint8_t *p, struct err *e)

@@ -11,11 +11,13 @@
 /*
  * The zstd seekable format 0.1.0: independent frames, then a skippable frame that lists their
  * sizes, so that `zstd -d` restores the whole and a reader of ranges any part of it. Proa's own
- * blobs have frames of 64 KiB raw (the last one maybe shorter); see docs/format.md.
+ * blobs have frames of 256 KiB raw for images and 64 KiB for files (UKIs); the last one may be
+ * shorter. See docs/format.md.
  */
-#define SEEKABLE_RAW        ((size_t)64 << 10) /* raw bytes of Proa's frames */
-#define SEEKABLE_RAW_MAX    ((size_t)1 << 20)  /* most raw bytes of a frame in any table */
-#define SEEKABLE_FRAMES_MAX ((size_t)1 << 20)  /* 64 GiB of image */
+#define SEEKABLE_RAW        ((size_t)256 << 10) /* raw bytes of an image's frames */
+#define SEEKABLE_FILE_RAW   ((size_t)64 << 10)  /* and of a file's, whose head is looked at alone */
+#define SEEKABLE_RAW_MAX    ((size_t)1 << 20)   /* most raw bytes of a frame in any table */
+#define SEEKABLE_FRAMES_MAX ((size_t)1 << 18)   /* 64 GiB of image */
 #define SEEKABLE_WINDOW_MAX ((uint64_t)8 << 20)
 
 /* No compressed frame of raw bytes is longer: what zstd needs when nothing can be compressed. */
@@ -46,7 +48,8 @@ size_t seekable_table_bytes(size_t frames);
 int seekable_table_parse(const uint8_t *p, size_t n, uint64_t blob_n, struct seekable_table **ret,
 			 struct err *e) __attribute__((warn_unused_result));
 
-/* A table of Proa's frames from their packed sizes (u32 little-endian each) and the raw total. */
+/* A table of an image's frames from their packed sizes (u32 little-endian each) and the raw total.
+ */
 int seekable_table_from_sizes(const uint8_t *sizes, size_t frames, uint64_t raw_total,
 			      struct seekable_table **ret, struct err *e)
 	__attribute__((warn_unused_result));
