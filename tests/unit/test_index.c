@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "tests/image_make.h"
-#include "updater/image/index.h"
+#include "updater/image/leaves.h"
 #include "verity/image.h"
 
 static int parse(const struct made *m, const void *p, size_t n, struct err *e)
@@ -128,6 +128,65 @@ static void test_identity(struct made *m)
 	CHECK(parse(&other, m->index.p, m->index.n, &e) == -EMSGSIZE, "%s", e.text);
 }
 
+/* Another release in the slot, of which some groups are as they were. */
+struct lender {
+	struct verity_area hash;
+	uint8_t changed[32], have[32];
+	int same;
+};
+
+static void lender_new(const struct made *m, const struct image_index *x, struct lender *l)
+{
+	size_t groups = (size_t)(m->id.data_blocks + 127) / 128;
+	struct verity_area data = { mem_file(0), 0, m->n };
+	uint8_t root[DIGEST_MAX];
+	struct err e = ERR_INIT;
+
+	*l = (struct lender){ .hash = { mem_file(image_hash_bytes(&m->id)), 0,
+					image_hash_bytes(&m->id) } };
+	CHECK(groups <= sizeof(l->changed), "groups");
+	CHECK(sys_write_full(sys_linux(), data.fd, m->data, m->n, 0) == 0, "write");
+	for (size_t g = 0; g < groups; g++) {
+		size_t at = g * IMAGE_GROUP + image_rnd(g + 1 < groups ? IMAGE_GROUP : 4096);
+		uint8_t flip = m->data[at] ^ 1;
+
+		l->changed[g] = image_rnd(2) == 0;
+		l->same += !l->changed[g];
+		if (l->changed[g])
+			CHECK(sys_write_full(sys_linux(), data.fd, &flip, 1, at) == 0, "write");
+	}
+	CHECK(verity_format(sys_linux(), &data, &l->hash, &x->super, NULL, root, &e) == 0, "%s",
+	      e.text);
+	(void)close(data.fd);
+}
+
+/* What did not change is lent, and rightly. */
+static void test_lend(const struct made *m)
+{
+	AUTO_IMAGE_INDEX *x = NULL;
+	struct err e = ERR_INIT;
+	size_t blocks = m->id.data_blocks;
+	uint8_t *cut = calloc(blocks, IMAGE_LEAF_CUT);
+	struct lender l;
+	int n;
+
+	CHECK(cut, "memory");
+	CHECK(image_index_parse((const uint8_t *)m->index.p, m->index.n, &m->id, 0, &x, &e) == 0,
+	      "%s", e.text);
+	lender_new(m, x, &l);
+	n = image_leaves_lend(sys_linux(), &l.hash, x, cut, l.have, &e);
+	CHECK(n == (blocks == 1 ? -ENODATA : l.same), "%d groups: %s", n, e.text);
+	for (size_t b = 0; n >= 0 && b < blocks; b++) {
+		size_t at = b * IMAGE_LEAF_CUT;
+
+		CHECK(l.have[b / 128] == !l.changed[b / 128], "group of block %zu", b);
+		CHECK(!l.have[b / 128] || memcmp(cut + at, x->leaves + at, IMAGE_LEAF_CUT) == 0,
+		      "block %zu", b);
+	}
+	(void)close(l.hash.fd);
+	free(cut);
+}
+
 int main(void)
 {
 	static const size_t sizes[] = { 1, 2, 15, 16, 17, 127, 128, 129, 255, 256, 257, 2000 };
@@ -138,6 +197,7 @@ int main(void)
 
 		made_new(&m, sizes[i]);
 		test_prefixes(&m);
+		test_lend(&m);
 		test_bits(&m);
 		test_identity(&m);
 		made_done(&m);

@@ -8,6 +8,8 @@
 #include "updater/image/leaves.h"
 #include "updater/image/plan.h"
 
+#define LENT_GAP ((uint64_t)8 << 10) /* bytes of the index that a request more costs */
+
 void act_usr_done(struct act_usr *u)
 {
 	image_index_free(u->index);
@@ -52,13 +54,93 @@ static int open_areas(struct act_usr *u, bool write, struct err *e)
 	return r;
 }
 
+/* Goes on with *to (room is there) up to the end of that part. */
+static int index_prefix(struct act_usr *u, struct act_blob *blob, enum image_index_part through,
+			struct buf *to, struct image_index **ret, struct err *e)
+{
+	const struct release_blob *full = release_blob_find(u->m, RELEASE_USR_FULL, NULL);
+	uint64_t end = image_index_bytes(&u->id, through);
+	struct image_run run = { .off = to->n, .len = end - to->n };
+	int r = blob->src.begin(blob->src.arg, &run, 1, e);
+
+	if (r == 0)
+		r = blob->src.read(blob->src.arg, to->p + to->n, run.len, e);
+	if (r < 0)
+		return r;
+	to->n = (size_t)end;
+	u->got += run.len;
+	return image_index_parse((const uint8_t *)to->p, to->n, &u->id, full->bytes, ret, e);
+}
+
+/*
+ * The runs of cut hashes that are not there. A group's are so few that smaller gaps than LENT_GAP
+ * are read over.
+ */
+static size_t leaves_runs(const struct act_usr *u, const uint8_t *have, size_t groups,
+			  struct image_run *runs)
+{
+	const uint64_t group = IMAGE_GROUP / IMAGE_BLOCK * IMAGE_LEAF_CUT;
+	uint64_t from = image_index_bytes(&u->id, IMAGE_INDEX_FRAMES);
+	uint64_t all = image_index_bytes(&u->id, IMAGE_INDEX_LEAVES);
+	size_t n = 0;
+
+	for (size_t i = 0; i < groups; i++) {
+		uint64_t off = from + i * group, end = off + group < all ? off + group : all;
+
+		if (have[i])
+			continue;
+		if (n > 0 && off - (runs[n - 1].off + runs[n - 1].len) < LENT_GAP)
+			runs[n - 1].len = end - runs[n - 1].off;
+		else
+			runs[n++] = (struct image_run){ off, end - off };
+	}
+	return n;
+}
+
+/* Adds the cut hashes to *to, which holds what comes before: most of them the base can lend. */
+static int index_leaves(struct act_usr *u, struct act_blob *blob, const struct image_index *x,
+			struct buf *to, struct err *e)
+{
+	size_t groups = (size_t)verity_groups(&x->super, &x->geometry), n;
+	AUTO_FREE struct image_run *runs = calloc(groups, sizeof(*runs));
+	AUTO_FREE uint8_t *have = calloc(groups, 1);
+	int r;
+
+	if (!runs || !have)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory for the index");
+	(void)!image_leaves_lend(u->a->host->sys, &u->base_hash, x, (uint8_t *)to->p + to->n, have,
+				 NULL);
+	n = leaves_runs(u, have, groups, runs);
+	r = n ? blob->src.begin(blob->src.arg, runs, n, e) : 0;
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		r = blob->src.read(blob->src.arg, to->p + runs[i].off, runs[i].len, e);
+		u->got += r == 0 ? runs[i].len : 0;
+	}
+	to->n = (size_t)image_index_bytes(&u->id, IMAGE_INDEX_LEAVES);
+	return r;
+}
+
+static int index_read(struct act_usr *u, struct act_blob *blob, enum image_index_part through,
+		      struct buf *to, struct image_index **ret, struct err *e)
+{
+	const struct release_blob *full = release_blob_find(u->m, RELEASE_USR_FULL, NULL);
+	AUTO_IMAGE_INDEX *x = NULL;
+	int r;
+
+	if (through != IMAGE_INDEX_LEAVES)
+		return index_prefix(u, blob, through, to, ret, e);
+	r = index_prefix(u, blob, IMAGE_INDEX_FRAMES, to, &x, e);
+	r = r < 0 ? r : index_leaves(u, blob, x, to, e);
+	if (r < 0)
+		return r;
+	return image_index_parse((const uint8_t *)to->p, to->n, &u->id, full->bytes, ret, e);
+}
+
 static int fetch_index_once(struct act_usr *u, enum image_index_part through,
 			    const struct buf *have, struct buf *to, struct image_index **ret,
 			    struct err *e)
 {
 	const struct release_manifest *m = u->m;
-	const struct release_blob *full = release_blob_find(m, RELEASE_USR_FULL, NULL);
-	struct image_run run = { .off = have ? have->n : 0 };
 	uint64_t end = image_index_bytes(&u->id, through);
 	struct act_blob blob;
 	int r;
@@ -71,16 +153,7 @@ static int fetch_index_once(struct act_usr *u, enum image_index_part through,
 	r = buf_reserve(to, (size_t)end, e);
 	if (r == 0 && have)
 		r = buf_add(to, have->p, have->n, e);
-	run.len = end - run.off;
-	if (r == 0)
-		r = blob.src.begin(blob.src.arg, &run, 1, e);
-	if (r == 0)
-		r = blob.src.read(blob.src.arg, to->p + to->n, run.len, e);
-	if (r < 0)
-		return err_wrap(e, r, "index of %s", m->version);
-	to->n = (size_t)end;
-	u->got += run.len;
-	r = image_index_parse((const uint8_t *)to->p, to->n, &u->id, full->bytes, ret, e);
+	r = r < 0 ? r : index_read(u, &blob, through, to, ret, e);
 	if (r < 0)
 		return err_wrap(e, r, "index of %s (%s)", m->version,
 				blob.src.name ? blob.src.name : "");

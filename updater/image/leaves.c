@@ -178,3 +178,45 @@ int image_leaves_read(struct sys *sys, const struct verity_area *hash, const str
 	*ret = TAKE(l);
 	return 0;
 }
+
+static void group_lend(const struct image_index *x, uint64_t group, const uint8_t *digests,
+		       uint8_t *cut)
+{
+	size_t n = verity_group_blocks(&x->super, &x->geometry, group);
+	uint8_t *to = cut + group * (IMAGE_GROUP / IMAGE_BLOCK) * IMAGE_LEAF_CUT;
+
+	for (size_t i = 0; i < n; i++)
+		memcpy(to + i * IMAGE_LEAF_CUT, digests + i * SHA256_BYTES, IMAGE_LEAF_CUT);
+}
+
+int image_leaves_lend(struct sys *sys, const struct verity_area *hash, const struct image_index *x,
+		      uint8_t *cut, uint8_t *have, struct err *e)
+{
+	uint8_t digests[IMAGE_BLOCK]; /* one hash block: those of a group */
+	uint64_t groups = verity_groups(&x->super, &x->geometry);
+	struct verity_geometry g = { .levels = 0 };
+	struct verity_super s;
+	int r = tree_find(sys, hash, &x->id, &s, &g, e), n = 0;
+
+	if (r < 0)
+		return r;
+	for (uint64_t i = 0; i < groups && i < verity_groups(&s, &g); i++) {
+		size_t blocks = verity_group_blocks(&x->super, &x->geometry, i);
+
+		if (blocks != verity_group_blocks(&s, &g, i))
+			continue;
+		r = sys_read_full(sys, hash->fd, digests, blocks * SHA256_BYTES,
+				  hash->offset + g.level[0].offset + i * IMAGE_BLOCK);
+		if (r < 0)
+			return err_set(e, ERR_HOST, -r, "read the leaf hashes of a slot: %s",
+				       strerror(-r));
+		if (verity_proof_group(x->proof, i, digests, blocks, NULL) < 0)
+			continue;
+		group_lend(x, i, digests, cut);
+		have[i] = 1;
+		n++;
+	}
+	(void)sys->ops->forget(sys, hash->fd, hash->offset + g.level[0].offset,
+			       s.data_blocks * SHA256_BYTES);
+	return n;
+}

@@ -70,4 +70,14 @@ int image_leaves_new(const uint8_t *cut, uint64_t blocks, struct image_leaves **
  */
 uint64_t image_leaves_find(const struct image_leaves *l, const uint8_t *cut, uint64_t near);
 
+/*
+ * Cut leaf hashes of image x that need not be fetched, since the tree in `hash` has the same group
+ * at the same place, which the upper levels of x prove: into cut[IMAGE_LEAF_CUT * block], and 1
+ * into have[group]; the rest of both stays as it is. Returns how many groups; ERR_HOST -ENODATA as
+ * image_leaves_read().
+ */
+int image_leaves_lend(struct sys *sys, const struct verity_area *hash, const struct image_index *x,
+		      uint8_t *cut, uint8_t *have, struct err *e)
+	__attribute__((warn_unused_result));
+
 #endif
