@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ignition-lite/http.h"
 
+#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,11 +10,10 @@
 
 #include "base/buf.h"
 #include "base/progress.h"
-#include "ignition-lite/address.h"
-#include "ignition-lite/exchange.h"
+#include "base/text.h"
 #include "ignition-lite/url.h"
 
-enum { PAUSE_MAX_MS = 5000, HEADERS_MAX = 1 << 20 };
+enum { PAUSE_MAX_MS = 5000, CONNECT_S = 30, STALL_S = 60, HEADERS_MAX = 1 << 20 };
 
 bool ign_http_again(enum ign_http_kind kind, unsigned status)
 {
@@ -46,85 +46,189 @@ bool ign_http_may_follow(const char *from, const char *to)
 
 struct
 try {
+	const struct ign_http *h;
 	const struct ign_http_sink *sink;
+	CURL *easy;
+	struct curl_slist *fields;
 	struct err err; /* of the sink */
-	bool sunk;
+	size_t header_bytes;
+	unsigned headers_s;
+	uint64_t sent_ms; /* when the request was sent; 0: not yet */
+	bool answered, slow, sunk;
+	char text[CURL_ERROR_SIZE];
 };
 
-static int on_body(void *arg, const void *p, size_t n, struct err *e)
+static void try_done(struct try *t)
+{
+	curl_easy_cleanup(t->easy);
+	curl_slist_free_all(t->fields);
+}
+
+static unsigned status_of(const struct try *t)
+{
+	long status = 0;
+
+	(void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	return (unsigned)status;
+}
+
+static size_t on_header(const char *p, size_t size, size_t n, void *arg)
 {
 	struct try *t = arg;
-	int r = t->sink->add(t->sink->arg, p, n, &t->err);
 
-	t->sunk = r < 0;
-	return r < 0 ? err_set(e, t->err.kind, t->err.os, "%s", t->err.text) : 0;
+	(void)p;
+	t->answered = true;
+	t->header_bytes += size * n;
+	return t->header_bytes > HEADERS_MAX ? 0 : size * n;
 }
 
-/* Does the config give this header itself? */
-static bool gives(const struct ign_http_get *get, bool own, const char *name)
+static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
-	for (size_t i = 0; own && i < get->headers; i++)
-		if (get->header[i].value && strcasecmp(get->header[i].name, name) == 0)
-			return true;
-	return false;
-}
+	struct try *t = arg;
 
-static int add_field(struct buf *b, const char *name, const char *value, struct err *e)
-{
-	int r = buf_addf(b, e, "%s: %s\r\n", name, value);
-
-	return r < 0 ? r : 0;
-}
-
-static int add_given(const struct ign_http_get *get, struct buf *b, struct err *e)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < get->headers; i++)
-		if (get->header[i].value)
-			r = add_field(b, get->header[i].name, get->header[i].value, e);
-	return r;
-}
-
-static int set_fields(const struct ign_http_get *get, const struct ign_address *to, bool own,
-		      struct buf *b, struct err *e)
-{
-	const char *accept =
-		get->config ? "application/vnd.coreos.ignition+json;version=3.5.0, */*;q=0.1"
-			    : "*/*";
-	AUTO_BUF host = BUF_INIT;
-	AUTO_BUF basic = BUF_INIT;
-	int r = ign_address_host(to, false, &host, e);
-
-	if (r == 0 && !gives(get, own, "Host"))
-		r = add_field(b, "Host", host.p, e);
-	if (r == 0 && !gives(get, own, "User-Agent"))
-		r = add_field(b, "User-Agent", "ignition-lite/" PROA_VERSION, e);
-	if (r == 0 && !gives(get, own, "Accept"))
-		r = add_field(b, "Accept", accept, e);
-	if (r == 0 && !gives(get, own, "Accept-Encoding"))
-		r = add_field(b, "Accept-Encoding", "identity", e);
-	if (r == 0 && to->user_n > 0 && !gives(get, own, "Authorization")) {
-		r = ign_address_basic(to, &basic, e);
-		if (r == 0)
-			r = add_field(b, "Authorization", basic.p, e);
+	n *= size;
+	/* an error page is not read: what it says is not for us */
+	if (status_of(t) != 200)
+		return 0;
+	if (t->sink->add(t->sink->arg, p, n, &t->err) < 0) {
+		t->sunk = true;
+		return 0;
 	}
-	return r == 0 && own ? add_given(get, b, e) : r;
+	return n;
+}
+
+/* libcurl has no limit of its own for the time until an answer begins. */
+static int on_time(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+	struct try *t = arg;
+	curl_off_t before = 0;
+
+	(void)a, (void)b, (void)c, (void)d;
+	if (t->answered || t->headers_s == 0)
+		return 0;
+	if (t->sent_ms == 0) {
+		if (curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &before) == CURLE_OK &&
+		    before > 0)
+			t->sent_ms = clock_mono_ms();
+		return 0;
+	}
+	t->slow = clock_mono_ms() - t->sent_ms > (uint64_t)t->headers_s * 1000;
+	return t->slow;
+}
+
+static int add_field(struct try *t, const char *name, const char *value, struct err *e)
+{
+	AUTO_BUF line = { .max = HEADERS_MAX };
+	struct curl_slist *more;
+	/* libcurl: "Name;" sends a header without value, "Name:" would remove it */
+	int r = value[0] ? buf_addf(&line, e, "%s: %s", name, value)
+			 : buf_addf(&line, e, "%s;", name);
+
+	if (r < 0)
+		return r;
+	more = curl_slist_append(t->fields, line.p);
+	if (!more)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	t->fields = more;
+	return 0;
+}
+
+static CURLcode set_proxy(struct try *t, const char *url)
+{
+	const char *proxy = is_scheme(url, "https:") ? t->h->proxy_https : t->h->proxy_http;
+	AUTO_BUF none = { .max = HEADERS_MAX };
+	CURLcode c = curl_easy_setopt(t->easy, CURLOPT_PROXY, proxy ? proxy : "");
+
+	for (size_t i = 0; t->h->proxy_none && i < t->h->proxy_none->n; i++)
+		if (buf_addf(&none, NULL, "%s%s", i ? "," : "", t->h->proxy_none->s[i]) < 0)
+			return CURLE_OUT_OF_MEMORY;
+	if (c == CURLE_OK)
+		c = curl_easy_setopt(t->easy, CURLOPT_NOPROXY, none.n ? none.p : "");
+	return c;
+}
+
+static CURLcode set_trust(struct try *t)
+{
+	static const CURLoption blobs[] = { CURLOPT_CAINFO_BLOB, CURLOPT_PROXY_CAINFO_BLOB };
+	static const CURLoption paths[] = { CURLOPT_CAPATH, CURLOPT_PROXY_CAPATH };
+	struct curl_blob ca = { .len = t->h->ca_n, .flags = CURL_BLOB_NOCOPY };
+	CURLcode c = CURLE_OK;
+
+	if (!t->h->ca)
+		return CURLE_OK;
+	memcpy(&ca.data, &t->h->ca, sizeof(ca.data)); /* is not written to */
+	for (size_t i = 0; c == CURLE_OK && i < 2; i++) {
+		c = curl_easy_setopt(t->easy, blobs[i], &ca);
+		if (c == CURLE_OK)
+			c = curl_easy_setopt(t->easy, paths[i], NULL);
+	}
+	return c;
+}
+
+static CURLcode set_all(struct try *t, const char *url, uint64_t left_ms)
+{
+	CURL *c = t->easy;
+	CURLcode r = CURLE_OK;
+
+#define SET(option, value)                                                                         \
+	do {                                                                                       \
+		if (r == CURLE_OK)                                                                 \
+			r = curl_easy_setopt(c, option, value);                                    \
+	} while (0)
+	SET(CURLOPT_URL, url);
+	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_USERAGENT, "ignition-lite/" PROA_VERSION);
+	SET(CURLOPT_HTTPHEADER, t->fields);
+	SET(CURLOPT_ERRORBUFFER, t->text);
+	SET(CURLOPT_HEADERFUNCTION, on_header);
+	SET(CURLOPT_HEADERDATA, t);
+	SET(CURLOPT_WRITEFUNCTION, on_body);
+	SET(CURLOPT_WRITEDATA, t);
+	SET(CURLOPT_XFERINFOFUNCTION, on_time);
+	SET(CURLOPT_XFERINFODATA, t);
+	SET(CURLOPT_NOPROGRESS, 0L);
+	SET(CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
+	SET(CURLOPT_TIMEOUT_MS, (long)left_ms);
+	SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
+	SET(CURLOPT_LOW_SPEED_TIME, (long)STALL_S);
+	SET(CURLOPT_HTTPPROXYTUNNEL, is_scheme(url, "https:") ? 1L : 0L);
+	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+#undef SET
+	if (r == CURLE_OK)
+		r = set_proxy(t, url);
+	return r == CURLE_OK ? set_trust(t) : r;
 }
 
 /* --- what came of it --- */
 
-enum after { AFTER_DONE, AFTER_REDIRECT };
+enum after { AFTER_DONE, AFTER_REDIRECT, AFTER_AGAIN };
+
+/* Failures that the next try would meet again. */
+static bool is_final(CURLcode c)
+{
+	static const CURLcode final[] = { CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CACERT_BADFILE,
+					  CURLE_URL_MALFORMAT, CURLE_UNSUPPORTED_PROTOCOL,
+					  CURLE_OUT_OF_MEMORY };
+
+	for (size_t i = 0; i < sizeof(final) / sizeof(final[0]); i++)
+		if (final[i] == c)
+			return true;
+	return false;
+}
 
 static bool is_redirect(unsigned status)
 {
 	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
-static int judge(const struct ign_http_get *get, unsigned status, enum after *ret, struct err *e)
+/* An answer came, whole or not. */
+static int judge_status(const struct ign_http_get *get, unsigned status, enum after *ret,
+			struct err *e)
 {
-	*ret = is_redirect(status) ? AFTER_REDIRECT : AFTER_DONE;
-	if (status == 200 || is_redirect(status))
+	*ret = is_redirect(status) ? AFTER_REDIRECT : AFTER_AGAIN;
+	if (is_redirect(status))
 		return 0;
 	if (ign_http_again(get->kind, status))
 		return err_set(e, ERR_RETRY, EAGAIN, "the server answers %u", status);
@@ -135,66 +239,101 @@ static int judge(const struct ign_http_get *get, unsigned status, enum after *re
 							: "");
 }
 
-static int where_to(const struct ign_answer *a, const char *url, struct buf *next, struct err *e)
+/* A proxy that made no tunnel; 0: that is not what went wrong. */
+static int judge_proxy(const struct try *t, struct err *e)
 {
+	long status = 0;
+
+	if (curl_easy_getinfo(t->easy, CURLINFO_HTTP_CONNECTCODE, &status) != CURLE_OK ||
+	    status == 0 || status / 100 == 2)
+		return 0;
+	return err_set(e, status >= 500 ? ERR_RETRY : ERR_REFUSED, EAGAIN, "the proxy answers %ld",
+		       status);
+}
+
+static int judge(struct try *t, const struct ign_http_get *get, CURLcode c, enum after *ret,
+		 struct err *e)
+{
+	const char *why = t->text[0] ? t->text : curl_easy_strerror(c);
+	unsigned status = status_of(t);
 	int r;
 
-	if (a->location.n == 0)
+	if (t->sunk) {
+		if (e)
+			*e = t->err;
+		return -t->err.os;
+	}
+	if (t->answered && status != 200 && status != 0)
+		return judge_status(get, status, ret, e);
+	*ret = AFTER_DONE;
+	if (c == CURLE_OK && status == 200)
+		return 0;
+	*ret = AFTER_AGAIN;
+	r = judge_proxy(t, e);
+	if (r < 0)
+		return r;
+	if (t->slow)
+		return err_set(e, ERR_RETRY, EAGAIN, "no answer within %u s", t->headers_s);
+	if (is_final(c))
+		return err_set(e, c == CURLE_OUT_OF_MEMORY ? ERR_HOST : ERR_REFUSED,
+			       c == CURLE_OUT_OF_MEMORY ? ENOMEM : EACCES, "%s", why);
+	return err_set(e, ERR_RETRY, EAGAIN, "%s", why);
+}
+
+static int where_to(const struct try *t, const char *url, struct buf *next, struct err *e)
+{
+	const char *to = NULL;
+
+	if (curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &to) != CURLE_OK || !to)
 		return err_set(e, ERR_REFUSED, EPROTO, "the server redirects to nowhere");
-	r = ign_address_resolve(url, a->location.p, next, e);
-	if (r == 0 && !ign_http_may_follow(url, next->p))
+	if (!ign_http_may_follow(url, to))
 		return err_set(e, ERR_REFUSED, EPROTONOSUPPORT,
 			       "the server redirects from https out of it, or to what is neither "
 			       "http nor https; that is not followed");
+	return buf_add(next, to, strlen(to), e);
+}
+
+static int set_fields(struct try *t, const struct ign_http_get *get, bool own, struct err *e)
+{
+	int r = 0;
+
+	if (get->config)
+		r = add_field(t, "Accept",
+			      "application/vnd.coreos.ignition+json;version=3.5.0, */*;q=0.1", e);
+	for (size_t i = 0; r == 0 && own && i < get->headers; i++)
+		if (get->header[i].value)
+			r = add_field(t, get->header[i].name, get->header[i].value, e);
 	return r;
 }
 
 struct hop {
 	const char *url;
 	bool own_fields; /* the config's headers go to the server it names only */
-	uint64_t end_ms;
+	uint64_t left_ms;
 	struct buf next; /* on AFTER_REDIRECT */
 };
-
-static const char *proxy_for(const struct ign_http *h, const struct ign_address *to)
-{
-	const char *proxy = to->tls ? h->proxy_https : h->proxy_http;
-
-	return proxy && *proxy && !ign_address_direct(to, h->proxy_none) ? proxy : NULL;
-}
 
 /* One GET. */
 static int try_once(const struct ign_http *h, const struct ign_http_get *get, struct hop *hop,
 		    const struct ign_http_sink *sink, enum after *ret, struct err *e)
 {
-	struct try t = { .sink = sink };
-	const struct ign_answer_sink to_sink = { .add = on_body, .arg = &t };
-	AUTO_IGN_ANSWER a = { .status = 0 };
-	AUTO_BUF fields = { .max = HEADERS_MAX };
-	struct ign_address to = { .user_n = 0 };
-	struct ign_exchange x = {
-		.url = hop->url,
-		.ca = h->ca,
-		.ca_n = h->ca_n,
+	__attribute__((cleanup(try_done))) struct try t = {
+		.h = h,
+		.sink = sink,
 		.headers_s = h->timeouts.has_headers ? h->timeouts.headers_s : IGN_HTTP_HEADERS_S,
-		.end_ms = hop->end_ms,
 	};
 	int r = sink->begin(sink->arg, e);
 
 	*ret = AFTER_DONE;
 	if (r == 0)
-		r = ign_address_read(hop->url, &to, e);
-	if (r == 0)
-		r = set_fields(get, &to, hop->own_fields, &fields, e);
+		r = set_fields(&t, get, hop->own_fields, e);
 	if (r < 0)
 		return r;
-	x.proxy = proxy_for(h, &to);
-	x.fields = fields.p;
-	r = ign_exchange(&x, &to_sink, &a, e);
-	if (r < 0 && (t.sunk || !a.headed || a.status == 200))
-		return r;
-	r = judge(get, a.status, ret, e);
-	return r == 0 && *ret == AFTER_REDIRECT ? where_to(&a, hop->url, &hop->next, e) : r;
+	t.easy = curl_easy_init();
+	if (!t.easy || set_all(&t, hop->url, hop->left_ms) != CURLE_OK)
+		return err_set(e, ERR_HOST, ENOMEM, "libcurl does not start");
+	r = judge(&t, get, curl_easy_perform(t.easy), ret, e);
+	return r == 0 && *ret == AFTER_REDIRECT ? where_to(&t, hop->url, &hop->next, e) : r;
 }
 
 static void hop_done(struct hop *h)
@@ -210,15 +349,16 @@ static int try_chain(const struct ign_http *h, const struct ign_http_get *get, u
 	int r = buf_add(&url, get->url, strlen(get->url), e);
 
 	for (unsigned n = 0; r == 0 && n <= IGN_HTTP_REDIRECTS; n++) {
+		uint64_t now = clock_mono_ms();
 		__attribute__((cleanup(hop_done))) struct hop hop = {
 			.url = url.p,
 			.own_fields = n == 0,
-			.end_ms = end_ms,
+			.left_ms = end_ms - now,
 			.next = { .max = HEADERS_MAX },
 		};
 		enum after after;
 
-		if (clock_mono_ms() >= end_ms)
+		if (now >= end_ms)
 			return err_set(e, ERR_RETRY, EAGAIN, "not done in time");
 		r = try_once(h, get, &hop, sink, &after, e);
 		if (r < 0 || after == AFTER_DONE)

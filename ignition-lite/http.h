@@ -18,7 +18,7 @@ struct ign_http {
 	struct ign_timeouts timeouts;
 	const char *proxy_http, *proxy_https; /* NULL: none; the environment's are not used */
 	const struct ign_strings *proxy_none; /* may be NULL */
-	const char *ca;                       /* PEM certificates to trust; NULL: OpenSSL's own */
+	const char *ca;                       /* PEM certificates to trust; NULL: libcurl's own */
 	size_t ca_n;
 	/* a sentence about a try that failed, for people; may be NULL */
 	void (*note)(void *arg, const char *text);

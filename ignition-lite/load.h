@@ -15,7 +15,7 @@
  */
 struct ign_load {
 	int spool;           /* open directory for what does not fit into memory */
-	const char *ca_file; /* the system's certificates; NULL: OpenSSL's own */
+	const char *ca_file; /* the system's certificates; NULL: libcurl's own */
 	unsigned timeout_s;  /* overrides httpTotal; 0: does not */
 	void (*note)(void *arg, const char *text); /* retries, warnings of configs; may be NULL */
 	void *note_arg;

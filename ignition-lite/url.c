@@ -154,7 +154,7 @@ static int check_parts(const char *url, const struct parts *u, struct err *e)
 	return 0;
 }
 
-/* What could not be fetched. */
+/* What libcurl could not fetch. */
 static int check_http(const struct parts *u, struct err *e)
 {
 	const char *at;

@@ -54,12 +54,11 @@ LIBRARIES = {
     r"systemd/sd-journal":     {"base/log.c"},
     r"systemd/sd-(bus|event)": {"updater/agent", "updater/cli"},
     r"systemd/sd-daemon":      {"updater/agent", "updater/cli", "updater/fetch", "updater/health", "updater/hook"},
-    r"openssl/":               {"base", "bootctl", "updater/tuf", "updater/audit", "publisher",
-                               "ignition-lite/exchange.c"},
+    r"openssl/":               {"base", "bootctl", "updater/tuf", "updater/audit", "publisher"},
     r"blkid/":                 {"updater/slot"},
     r"libfdisk":               {"updater/slot"},
-    # not in ignition-lite: an initrd with libcurl and what it needs would be megabytes larger
-    r"curl/":                  {"updater/fetch"},
+    # the initrd has no proad and no proa-fetch: ignition-lite fetches for itself, in this file
+    r"curl/":                  {"updater/fetch", "ignition-lite/http.c"},
     r"zlib":                   {"ignition-lite/gunzip.c"},
     r"zstd":                   {"updater/image"},
     r"libcryptsetup":          {"verity"},
