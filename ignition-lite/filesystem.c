@@ -107,7 +107,7 @@ int ign_filesystem_decide(const struct ign_filesystem *fs, const struct ign_foun
 
 /* --- acting --- */
 
-static int wait_for(const char *device, struct err *e)
+int ign_filesystem_wait(const char *device, struct err *e)
 {
 	static const struct timespec step = { .tv_nsec = WAIT_STEP_MS * 1000000L };
 	struct stat st;
@@ -130,7 +130,7 @@ int ign_filesystem_check(const struct ign_filesystem *fs, enum ign_format *ret, 
 	AUTO_BUF out = { .max = OUT_MAX };
 	struct spawn s = { .argv = argv, .out = &out, .out_max = OUT_MAX };
 	struct spawn_result res = { .code = -1 };
-	int r = wait_for(fs->device, e);
+	int r = ign_filesystem_wait(fs->device, e);
 
 	if (r == 0)
 		r = spawn_run(&s, &res, e);

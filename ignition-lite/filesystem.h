@@ -28,7 +28,10 @@ void ign_filesystem_parse(const char *text, size_t n, struct ign_found *ret);
 int ign_filesystem_decide(const struct ign_filesystem *fs, const struct ign_found *found,
 			  enum ign_format *ret, struct err *e) __attribute__((warn_unused_result));
 
-/* Looks and decides; changes nothing. The device must be there, and is waited for up to 30 s. */
+/* Until the device is there, up to 30 s: a disk may be slow to come. */
+int ign_filesystem_wait(const char *device, struct err *e) __attribute__((warn_unused_result));
+
+/* Looks and decides; changes nothing. The device is waited for. */
 int ign_filesystem_check(const struct ign_filesystem *fs, enum ign_format *ret, struct err *e)
 	__attribute__((warn_unused_result));
 /* Checks and makes. What it wipes cannot come back. */

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/spawn.h"
+#include "ignition-lite/filesystem.h"
 
 static void one_done(struct ign_mount *m)
 {
@@ -102,7 +103,9 @@ int ign_mount_attach(const struct ign_root *root, struct ign_mount *m, struct er
 
 	if (m->active)
 		return 0;
-	r = ign_root_find(root, m->path, true, &s, e);
+	r = ign_filesystem_wait(m->device, e);
+	if (r == 0)
+		r = ign_root_find(root, m->path, true, &s, e);
 	if (r == 0)
 		r = make_place(m, &s, &st, e);
 	if (r == 0)
@@ -114,7 +117,8 @@ int ign_mount_attach(const struct ign_root *root, struct ign_mount *m, struct er
 			argv[4] = "rw";
 		r = spawn_check(argv, e);
 		if (r < 0)
-			return err_wrap(e, r, "mount '%s' on '%s'", m->device, m->path);
+			return err_wrap(e, r, "mount '%s' (%s) on '%s'", m->device, m->type,
+					m->path);
 	}
 	m->active = true;
 	return 0;
