@@ -108,6 +108,14 @@ static int read_property(sd_bus_message *m, char *text, size_t cap)
 			      sd_bus_message_exit_container(m) >= 0,
 		      "TimersCalendar is %s", type);
 		(void)snprintf(text + strlen(text), cap - strlen(text), " %s", spec);
+	} else if (strcmp(name, "TimersMonotonic") == 0) {
+		CHECK(sd_bus_message_enter_container(m, 'v', "a(st)") > 0 &&
+			      sd_bus_message_enter_container(m, 'a', "(st)") > 0 &&
+			      sd_bus_message_read(m, "(st)", &base, &usec) > 0 &&
+			      strcmp(base, "OnActiveSec") == 0 && usec >= 2000000 &&
+			      sd_bus_message_exit_container(m) >= 0 &&
+			      sd_bus_message_exit_container(m) >= 0,
+		      "%s", name);
 	} else if (strcmp(name, "RemainAfterElapse") == 0) {
 		CHECK(sd_bus_message_read(m, "v", "b", &on) > 0 && !on, "%s", name);
 	} else if (strcmp(name, "AccuracyUSec") == 0) {

@@ -172,11 +172,18 @@ int logind_reboot(sd_bus *bus, uint32_t delay_s, bool force, struct err *e)
 	return told(r, &error, e);
 }
 
+#define WAKE_SOONEST 2 /* seconds */
+
+/*
+ * By the calendar, which follows a clock that is set, and by the seconds until then: a calendar
+ * timer whose moment has passed when systemd gets round to it never elapses.
+ */
 static int add_timer(sd_bus_message *m, int64_t at, const char *name)
 {
 	char when[64];
 	struct tm tm;
-	time_t t = (time_t)at;
+	time_t t = (time_t)at, now = time(NULL);
+	uint64_t left = t > now + WAKE_SOONEST ? (uint64_t)(t - now) : WAKE_SOONEST;
 	int r = sd_bus_message_append(m, "ss", name, "fail");
 
 	when[0] = '\0';
@@ -190,6 +197,9 @@ static int add_timer(sd_bus_message *m, int64_t at, const char *name)
 	if (r >= 0)
 		r = sd_bus_message_append(m, "(sv)", "TimersCalendar", "a(ss)", 1, "OnCalendar",
 					  when);
+	if (r >= 0)
+		r = sd_bus_message_append(m, "(sv)", "TimersMonotonic", "a(st)", 1, "OnActiveSec",
+					  left * UINT64_C(1000000));
 	if (r >= 0)
 		r = sd_bus_message_append(m, "(sv)", "RemainAfterElapse", "b", 0);
 	if (r >= 0)
