@@ -5,3 +5,4 @@
 def run(lab):
     host = lab.host(lab.serve(lab.folder / "stranger"))
     host.refused(r"sign|key|root")
+    host.shows("stranger", "proactl why")
