@@ -57,8 +57,11 @@ NEWS = 16 * image.MIB
 
 def build():
     """Build the programs unless that was done (a build with nothing to do takes no time)."""
-    if not (BUILD / "build.ninja").exists():
-        image.sh("cmake", "-G", "Ninja", "-S", image.PROJECT, "-B", BUILD,
+    curl = image.PROJECT / "build/small-curl"
+    cache = BUILD / "CMakeCache.txt"
+    image.sh(image.PROJECT / "ignition-lite/small-curl", curl)
+    if not cache.exists() or str(curl) not in cache.read_text():
+        image.sh("cmake", "-G", "Ninja", "-S", image.PROJECT, "-B", BUILD, "-DIGNITION_CURL=%s" % curl,
                  "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_INSTALL_PREFIX=/usr")
     image.sh("ninja", "-C", BUILD)
 
