@@ -4,7 +4,8 @@ import re
 
 READERS = "runuser -u nobody -- "
 OBJECT = "org.proa.Host1 /org/proa/Host1 org.proa.Host1"
-ANYONE = {"Describe", "GetHistory"}  # the methods that everybody may call
+# the methods that everybody may call: they read, and ask nobody
+ANYONE = {"Describe", "GetHistory", "GetHealth", "Explain"}
 # How exposed each unit may be, by systemd-analyze security; lower is better.
 EXPOSURE = {"proad.service": 2.0, "proa-fetch@x.service": 1.5, "proa-update.service": 1.5,
             "proa-settle.service": 2.0, "proa-health.service": 2.0, "proa-health-stuck.service": 2.0,
