@@ -114,7 +114,7 @@ static int read_key(struct conf *c, econf_file *f, const char *section, const ch
 			       section ? section : "", key, econf_errString(r));
 	if (x->values && x->values[0] && x->values[1])
 		return err_set(e, ERR_INPUT, EINVAL,
-			       "%s: line %ju: [%s] %s: a value ends with its line; what follows is "
+			       "%s:%ju: [%s] %s=: a value ends with its line; what follows is "
 			       "no setting",
 			       path, (uintmax_t)x->line_number, section ? section : "", key);
 	value = x->values && x->values[0] ? x->values[0] : "";
@@ -153,7 +153,7 @@ static int syntax_error(econf_err r, const char *path, struct err *e)
 	if (r == ECONF_NOFILE)
 		return err_set(e, ERR_HOST, ENOENT, "%s: cannot be read", path);
 	econf_errLocation(&name, &line);
-	return err_set(e, ERR_INPUT, EINVAL, "%s: line %ju: %s", path, (uintmax_t)line,
+	return err_set(e, ERR_INPUT, EINVAL, "%s:%ju: %s", path, (uintmax_t)line,
 		       econf_errString(r));
 }
 
@@ -203,6 +203,16 @@ int conf_load_file(const char *path, struct conf **ret, struct err *e)
 		return r;
 	*ret = TAKE(c);
 	return 0;
+}
+
+int conf_add_file(struct conf *c, const char *path, struct err *e)
+{
+	struct err inner = ERR_INIT;
+	int r = read_file(c, path, &inner);
+
+	if (r == -ENOENT || r == 0)
+		return 0;
+	return err_set(e, inner.kind, -r, "%s", inner.text);
 }
 
 static const char *const dirs[] = { "/etc", "/run", "/usr/lib" };
@@ -370,10 +380,18 @@ static const struct entry *value_of(const struct conf *c, const char *section, c
 	return en && *en->value ? en : NULL;
 }
 
+/* As value_of(); "auto" stands for the default too, where it cannot be a value. */
+static const struct entry *set_of(const struct conf *c, const char *section, const char *key)
+{
+	const struct entry *en = value_of(c, section, key);
+
+	return en && strcmp(en->value, "auto") != 0 ? en : NULL;
+}
+
 /* What leads the sentence about a wrong value. */
 static const char *place(const struct entry *en, char out[WHAT_BYTES])
 {
-	(void)snprintf(out, WHAT_BYTES, "%s: line %ju: [%s] %s", en->path, (uintmax_t)en->line,
+	(void)snprintf(out, WHAT_BYTES, "%s:%ju: [%s] %s=", en->path, (uintmax_t)en->line,
 		       en->section, en->key);
 	return out;
 }
@@ -393,7 +411,7 @@ int conf_bool(struct conf *c, const char *section, const char *key, bool def, bo
 {
 	static const char *const words[2][6] = { { "no", "false", "off", "0", "n", "f" },
 						 { "yes", "true", "on", "1", "y", "t" } };
-	const struct entry *en = value_of(c, section, key);
+	const struct entry *en = set_of(c, section, key);
 	char what[WHAT_BYTES];
 
 	if (!en) {
@@ -415,7 +433,7 @@ int conf_bool(struct conf *c, const char *section, const char *key, bool def, bo
 int conf_u64(struct conf *c, const char *section, const char *key, uint64_t min, uint64_t max,
 	     uint64_t def, uint64_t *ret, struct err *e)
 {
-	const struct entry *en = value_of(c, section, key);
+	const struct entry *en = set_of(c, section, key);
 	char what[WHAT_BYTES];
 
 	if (en)
@@ -427,7 +445,7 @@ int conf_u64(struct conf *c, const char *section, const char *key, uint64_t min,
 int conf_bytes(struct conf *c, const char *section, const char *key, uint64_t def, uint64_t *ret,
 	       struct err *e)
 {
-	const struct entry *en = value_of(c, section, key);
+	const struct entry *en = set_of(c, section, key);
 	char what[WHAT_BYTES];
 
 	if (en)
@@ -439,7 +457,7 @@ int conf_bytes(struct conf *c, const char *section, const char *key, uint64_t de
 int conf_seconds(struct conf *c, const char *section, const char *key, uint64_t def, uint64_t *ret,
 		 struct err *e)
 {
-	const struct entry *en = value_of(c, section, key);
+	const struct entry *en = set_of(c, section, key);
 	char what[WHAT_BYTES];
 
 	if (en)
@@ -458,6 +476,22 @@ int conf_origin(struct conf *c, const char *section, const char *key, const char
 	*ret_path = en->path;
 	*ret_line = en->line;
 	return 0;
+}
+
+bool conf_forget(struct conf *c, const char *text)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		struct entry *en = &c->entry[i];
+		char where[WHAT_BYTES];
+		int n = snprintf(where, sizeof(where), "%.290s:%ju: ", en->path,
+				 (uintmax_t)en->line);
+
+		if (n <= 0 || !en->value[0] || strncmp(text, where, (size_t)n) != 0)
+			continue;
+		en->value[0] = '\0'; /* as "Key=" */
+		return true;
+	}
+	return false;
 }
 
 static bool is_known(const struct entry *en, const char *const *known)

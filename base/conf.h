@@ -24,6 +24,9 @@ int conf_load(const char *root, const char *name, struct conf **ret, struct err 
 /* One file and nothing else (--config). */
 int conf_load_file(const char *path, struct conf **ret, struct err *e)
 	__attribute__((warn_unused_result));
+/* One file more, which counts before all that was read. An absent one is no error. */
+int conf_add_file(struct conf *c, const char *path, struct err *e)
+	__attribute__((warn_unused_result));
 void conf_free(struct conf *c);
 static inline void conf_freep(struct conf **c)
 {
@@ -32,8 +35,8 @@ static inline void conf_freep(struct conf **c)
 #define AUTO_CONF __attribute__((cleanup(conf_freep))) struct conf
 
 /*
- * Values. Absent: def (a NULL string def stays NULL). Wrong: ERR_INPUT naming file, line, section
- * and key. Strings live as long as c.
+ * Values. Absent: def (a NULL string def stays NULL); "auto" is that too, but for strings. Wrong:
+ * ERR_INPUT naming file, line, section and key. Strings live as long as c.
  */
 int conf_str(struct conf *c, const char *section, const char *key, const char *def,
 	     const char **ret, struct err *e) __attribute__((warn_unused_result));
@@ -49,6 +52,13 @@ int conf_seconds(struct conf *c, const char *section, const char *key, uint64_t 
 /* Where a key was set; -ENOENT when it was not. path lives as long as c; line from 1. */
 int conf_origin(struct conf *c, const char *section, const char *key, const char **ret_path,
 		uint64_t *ret_line, struct err *e) __attribute__((warn_unused_result));
+
+/*
+ * Errors about a setting begin with its place, "FILE:LINE: ". Forgets the setting whose place leads
+ * text, as if it had not been set, so that the next mistake can be looked for; false: there is
+ * none.
+ */
+bool conf_forget(struct conf *c, const char *text);
 
 /*
  * Every key that is set but not in known ("Section.Key", NULL-terminated list) is given to fn with

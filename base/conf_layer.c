@@ -84,18 +84,17 @@ static int check_setting(struct check *c, struct conf_span line, const char *eq,
 	struct conf_span value = trim(eq + 1, line.p + line.n);
 
 	if (k.name.n == 0)
-		return err_set(e, ERR_INPUT, EINVAL, "%s: line %u: no name before '='", c->path,
-			       c->line);
+		return err_set(e, ERR_INPUT, EINVAL, "%s:%u: no name before '='", c->path, c->line);
 	if (value_is_cut(value))
 		return err_set(e, ERR_INPUT, EINVAL,
-			       "%s: line %u: %.*s: a value cannot hold '#' or ';' (a comment needs "
+			       "%s:%u: %.*s: a value cannot hold '#' or ';' (a comment needs "
 			       "a blank before it)",
 			       c->path, c->line, quoted(k.name), k.name.p);
 	for (size_t i = 0; i < c->to->n; i++) {
 		if (same(c->to->key[i].section, k.section) && same(c->to->key[i].name, k.name))
 			return err_set(e, ERR_INPUT, EEXIST,
-				       "%s: line %u: %.*s: is set twice in this file", c->path,
-				       c->line, quoted(k.name), k.name.p);
+				       "%s:%u: %.*s: is set twice in this file", c->path, c->line,
+				       quoted(k.name), k.name.p);
 	}
 	if (c->to->n == CONF_KEYS_MAX)
 		return err_set(e, ERR_INPUT, E2BIG, "%s: more than %d settings", c->path,
@@ -119,8 +118,8 @@ static int check_line(struct check *c, struct conf_span line, struct err *e)
 	}
 	if (!eq)
 		return err_set(e, ERR_INPUT, EINVAL,
-			       "%s: line %u: '%.*s' is neither [Section] nor Key=value", c->path,
-			       c->line, quoted(line), line.p);
+			       "%s:%u: '%.*s' is neither [Section] nor Key=value", c->path, c->line,
+			       quoted(line), line.p);
 	return check_setting(c, line, eq, e);
 }
 

@@ -96,5 +96,6 @@ void log_err(const struct err *e, const char *what)
 
 	(void)snprintf(kind, sizeof(kind), "PROA_KIND=%s", err_kind_name(e->kind));
 	(void)snprintf(os, sizeof(os), "ERRNO=%d", e->os);
-	log_event(LOG_ERR, MSG_FAILED, fields, "%s: %s", what, e->text);
+	log_event(LOG_ERR, MSG_FAILED, fields, "%s%s%s", what ? what : "", what ? ": " : "",
+		  e->text);
 }

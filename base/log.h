@@ -30,7 +30,7 @@ void log_open(const char *name);
 void log_event(int priority, const char *msg_id, const char *const *fields, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* A failure: its text, ERRNO= and PROA_KIND= fields. `what` leads the line. */
+/* A failure: its text, ERRNO= and PROA_KIND= fields. `what` leads the line (NULL: nothing does). */
 void log_err(const struct err *e, const char *what);
 
 #endif

@@ -5,6 +5,12 @@ import hashlib, json, os, pathlib, random, shutil, signal, socket, struct, subpr
 import tempfile, time, unittest
 from parts import load_tests
 
+try:
+    import jsonschema
+except ImportError:
+    jsonschema = None
+
+SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "docs/schema"
 BIN = pathlib.Path(os.environ["PROA_BIN"]).resolve()
 SEED = int(os.environ.get("PROA_SEED", "20261120"), 0)
 DATA = "8484680c-9521-48c6-9c11-b0720656f69e"
@@ -111,6 +117,18 @@ def hash_of(s):
     return int.from_bytes(hashlib.sha256(s.encode()).digest()[:4], "big")
 
 
+def fits(doc, verb):
+    """Every answer of proactl --json is what docs/schema says; there may be more in it."""
+    name = {"pause": "hold", "continue": "hold", "limit": "hold", "pin": "policy", "hold": "policy",
+            "unhold": "policy"}.get(verb, verb)
+    if not jsonschema or not (SCHEMA / (name + ".json")).exists():
+        return doc
+    store = {p.name: json.loads(p.read_text()) for p in SCHEMA.glob("*.json")}
+    resolver = jsonschema.RefResolver("", store[name + ".json"], store=store)
+    jsonschema.Draft202012Validator(store[name + ".json"], resolver=resolver).validate(doc)
+    return doc
+
+
 class Nginx:
     def __init__(self, root, ranges=True):
         self.dir = pathlib.Path(tempfile.mkdtemp(dir=work))
@@ -188,7 +206,7 @@ class Host:
         return sh(*self.args(*verb), want=want)
 
     def json(self, *verb, want=DONE):
-        return json.loads(self.ctl("--json", *verb, want=want).stdout)
+        return fits(json.loads(self.ctl("--json", *verb, want=want).stdout), verb[0])
 
     def start(self, *verb):
         return subprocess.Popen(self.args(*verb), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -830,6 +848,9 @@ class Refused(Case):
             p = h.ctl("update", want=FAILED)
             self.assertEqual(len(p.stderr.strip().splitlines()), 1, p.stderr)
             self.assertEqual(h.seen(), before)
+            why = h.json("why")["decision"]
+            self.assertEqual((why["verdict"], why["reasons"][0]["code"]), ("blocked", "host"))
+            self.assertRegex(why["reasons"][0]["text"], r"holds .* but the image needs .* short")
         for parts, words in (([("8M", DATA, "_empty"), ("1M", HASH, "_empty")], ["slot"]), ([], [])):
             h = Host(parts=parts)
             before = tree_hash(h.disk)

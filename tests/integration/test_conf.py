@@ -122,7 +122,7 @@ class Conf(unittest.TestCase):
         bad = self.tmp / "etc/proa/proa.conf"
         bad.parent.mkdir(parents=True)
         bad.write_text("[Update]\nChannel stable\n")
-        self.assertIn(f"{bad}: line 2: 'Channel stable' is neither [Section] nor Key=value", ours(self.tmp))
+        self.assertIn(f"{bad}:2: 'Channel stable' is neither [Section] nor Key=value", ours(self.tmp))
 
 
 if __name__ == "__main__":

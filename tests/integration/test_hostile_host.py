@@ -85,7 +85,7 @@ class Case(agent.Case):
         seen, before = self.bytes(), self.trust()
         p = self.h.ctl("update", want=FAILED)
         self.one_sentence(p)
-        j = self.h.json("why")
+        j = self.h.json("why", want=FAILED)
         self.assertNotIn("decision", j)
         self.assertIn(j["refused"]["reason"], reasons, j["error"])
         self.assertIn(j["error"], p.stderr)
@@ -209,7 +209,7 @@ class Clock(Case):
                 j = self.refusal({"expired"}, changed)
                 self.assertEqual(j["refused"], {"reason": "expired", "role": role, "expires": when,
                                                 "version": repo.signed[role]["version"]})
-                text = " ".join(self.h.ctl("why").stdout.split())
+                text = " ".join(self.h.ctl("why", want=FAILED).stdout.split())
                 self.assertIn("the %s role expired %s, 9 days ago" % (role, when), text)
                 recover(repo, saved, self.trust(), role == "root")
                 self.shop.serve()
@@ -222,12 +222,12 @@ class Clock(Case):
             self.shop.repo.signed["timestamp"]["expires"] = when = date(0, seconds)
             end = time.time() + seconds
             self.publish()
-            j = {"refused": None, **self.h.json("why")}
+            j = {"refused": None, **self.h.json("why", want=None)}
             seconds *= 2
         before = self.trust()
         time.sleep(max(0, end + 1 - time.time()))
         self.one_sentence(self.h.ctl("update", want=FAILED), ["the timestamp role expired " + when])
-        j = self.h.json("why")
+        j = self.h.json("why", want=FAILED)
         self.assertEqual((j["refused"]["reason"], j["refused"]["role"]), ("expired", "timestamp"))
         self.assertEqual(self.trust(), before)
 
@@ -248,14 +248,14 @@ class Clock(Case):
         # the later time is used: what has expired by it is expired, though the clock says otherwise
         self.shop.repo.signed["timestamp"]["expires"] = date(-1)
         self.publish()
-        p = self.at("-40d", "why")
+        p = self.at("-40d", "why", want=FAILED)
         self.behind(p.stdout, "metadata that was verified here")
         self.assertIn("the timestamp role expired", " ".join(p.stdout.split()))
-        j = json.loads(self.at("-40d", "--json", "why").stdout)
+        j = json.loads(self.at("-40d", "--json", "why", want=FAILED).stdout)
         self.assertEqual(j["refused"]["reason"], "expired")
         self.assertIn("wrong", j["notes"][0])
         # and a clock that is right is not mentioned
-        j = self.h.json("why")
+        j = self.h.json("why", want=FAILED)
         self.assertEqual(j["notes"], [])
 
     def test_clock_behind_its_build(self):
@@ -270,7 +270,7 @@ class Clock(Case):
             built - 86400, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.publish()
         offset = "-%dd" % ((datetime.datetime.now().timestamp() - built) // 86400 + 1000)
-        p = self.at(offset, "why")
+        p = self.at(offset, "why", want=FAILED)
         self.behind(p.stdout, "the build of the system it runs")
         self.assertIn("the timestamp role expired %s, 1 d ago" % when, " ".join(p.stdout.split()))
         self.shop.repo.signed["timestamp"]["expires"] = date(5)

@@ -133,7 +133,7 @@ class Units(unittest.TestCase):
         self.assertEqual([a.get("own") for a in policy["default"] if a.get("own")], [])
         members = {a.get("send_member") for a in policy["default"]
                    if a.get("send_interface") == "org.proa.Host1"}
-        self.assertEqual(members, {"Describe", "GetHistory", "GetHealth"})
+        self.assertEqual(members, {None})  # proad itself says who may call what: integration.bus
         self.assertNotIn("Set", {a.get("send_member") for a in policy["default"]})
         service = (self.root / "usr/share/dbus-1/system-services/org.proa.Host1.service").read_text()
         self.assertIn("\nName=org.proa.Host1\n", service)
@@ -244,6 +244,13 @@ class Units(unittest.TestCase):
             text = run(BUILD / "bin/proactl", "--help").stdout
             verbs = set(re.findall(r"^  ([a-z]+) ", text, re.M))
             self.assertEqual(set(self.complete("")), verbs)
+            # and every option, behind the verbs that take it
+            options = set(re.findall(r"(?<![\w-])--[a-z-]+", text)) - {"--direct", "--config"}
+            known = {o for v in verbs - {"audit"} for o in self.complete(v, "--")}
+            self.assertEqual(options - known, set())
+            self.assertEqual(self.complete("config", ""), ["check", "show"])
+            self.assertEqual(self.complete("pin", "--n"), ["--none"])
+            self.assertEqual(self.complete("pin", ""), ["1.2.0", "9"])
 
 
 if __name__ == "__main__":

@@ -504,6 +504,82 @@ static void test_rollback_killed(void)
 	CHECK(at > 5 && failed > 1, "%u cuts, %u", at, failed);
 }
 
+/* 1.1.0 runs, good; a person goes back to 1.0.0, which is written anew. */
+static int go_back(struct lab *lab, struct err *e)
+{
+	struct act_result res = { .slot = SLOT_A };
+	struct record rec;
+	bool there;
+	int r = 0;
+
+	record_of(lab, &rec);
+	there = rec.phase != RECORD_WRITING && strcmp(rec.target.version, "1.0.0") == 0;
+	if (!there)
+		r = stage(lab, &one, &res, e);
+	lab->a.leave = "too slow";
+	return r < 0 ? r : act_apply(&lab->a, &res, e);
+}
+
+static void lab_two_runs(struct lab *lab)
+{
+	lab_new(lab);
+	must_stage(lab, &two, NULL);
+	must_apply(lab);
+	bless(&lab->sim, "1.1.0");
+	start(lab, &two, "boot2", NULL);
+}
+
+/* Killed at that change, then the same again. True: it went through. */
+static bool go_back_killed_at(unsigned at)
+{
+	struct err e = ERR_INIT;
+	struct record rec;
+	struct lab lab;
+	bool ended;
+
+	lab_two_runs(&lab);
+	lab.sim.crash_at = lab.sim.changes + at;
+	ended = go_back(&lab, &e) == 0;
+	host_close(lab.h);
+	lab.h = NULL;
+	sim_rearm(&lab.sim);
+	start(&lab, &two, "boot2", NULL);
+	CHECK(next_version(&lab)[0], "cut %u: nothing boots", at);
+	CHECK(go_back(&lab, &e) == 0, "cut %u: %s", at, e.text);
+	CHECK(strcmp(next_version(&lab), "1.0.0") == 0, "cut %u: %s boots", at, next_version(&lab));
+	record_of(&lab, &rec);
+	CHECK(rec.phase == RECORD_APPLIED && strcmp(rec.target.version, "1.0.0") == 0, "record");
+	CHECK(record_failed(&rec, "1.1.0") &&
+		      strstr(record_failed(&rec, "1.1.0")->reason, "too slow"),
+	      "cut %u: 1.1.0 would be offered again", at);
+	lab_done(&lab);
+	return ended;
+}
+
+static void test_go_back_killed(void)
+{
+	unsigned at = 1;
+
+	while (!go_back_killed_at(at))
+		at++;
+	CHECK(at > 10, "%u cuts", at);
+}
+
+/* Without a person who says so nothing older is applied. */
+static void test_older_needs_a_person(void)
+{
+	struct act_result res = { .slot = SLOT_A };
+	struct err e = ERR_INIT;
+	struct lab lab;
+
+	lab_two_runs(&lab);
+	must_stage(&lab, &one, NULL);
+	CHECK(act_apply(&lab.a, &res, &e) < 0 && strstr(e.text, "would still boot next"), "%s",
+	      e.text);
+	CHECK(strcmp(next_version(&lab), "1.1.0") == 0, "%s", next_version(&lab));
+	lab_done(&lab);
+}
+
 static uint64_t blob_bytes(const struct rel *r, enum release_blob_role role)
 {
 	return release_blob_find(&r->m, role, NULL)->bytes;
@@ -706,6 +782,8 @@ int main(void)
 	test_rollback_pending();
 	test_rollback_running();
 	test_rollback_killed();
+	test_go_back_killed();
+	test_older_needs_a_person();
 	test_delta();
 	test_plan();
 	test_another_way();

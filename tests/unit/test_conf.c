@@ -51,16 +51,16 @@ static void check_refused(void)
 	static const struct {
 		const char *text, *says;
 	} table[] = {
-		{ "[A]\nx=1\n  more\n", "line 3: 'more' is neither" },
-		{ "[A]\nfoo\n", "line 2: 'foo' is neither" },
-		{ "[A\nx=1\n", "line 1" },
-		{ "[]\nx=1\n", "line 1" },
-		{ "[A] t\nx=1\n", "line 1" },
-		{ "[A]\n\n# c\nk v=1\n", "line 4" },
-		{ "[A]\nx=1\n[B]\nx=1\n[A]\nx=2\n", "line 6: x: is set twice" },
-		{ "[A]\nu=http://h/p#f\n", "line 2: u: a value cannot hold" },
-		{ "[A]\nu=a;b\n", "line 2: u: a value cannot hold" },
-		{ "[A]\n=5\n", "line 2: no name" },
+		{ "[A]\nx=1\n  more\n", ":3: 'more' is neither" },
+		{ "[A]\nfoo\n", ":2: 'foo' is neither" },
+		{ "[A\nx=1\n", ":1" },
+		{ "[]\nx=1\n", ":1" },
+		{ "[A] t\nx=1\n", ":1" },
+		{ "[A]\n\n# c\nk v=1\n", ":4" },
+		{ "[A]\nx=1\n[B]\nx=1\n[A]\nx=2\n", ":6: x: is set twice" },
+		{ "[A]\nu=http://h/p#f\n", ":2: u: a value cannot hold" },
+		{ "[A]\nu=a;b\n", ":2: u: a value cannot hold" },
+		{ "[A]\n=5\n", ":2: no name" },
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -127,8 +127,7 @@ static void check_values(struct conf *c)
 	CHECK(conf_bool(c, "Update", "No", true, &b, &e) == 0 && !b, "No");
 	CHECK(conf_bool(c, "Update", "Empty", true, &b, &e) == 0 && b, "default");
 	CHECK(conf_bool(c, "Update", "Maybe", false, &b, &e) == -EINVAL && b, "touched");
-	CHECK(strstr(e.text, ": line 8: [Update] Maybe: ") && strstr(e.text, "perhaps"), "%s",
-	      e.text);
+	CHECK(strstr(e.text, ":8: [Update] Maybe=: ") && strstr(e.text, "perhaps"), "%s", e.text);
 	CHECK(conf_u64(c, "Update", "Tries", 1, 5, 2, &n, &e) == 0 && n == 3, "Tries");
 	CHECK(conf_u64(c, "Update", "Tries", 4, 5, 4, &n, &e) == -ERANGE && n == 3, "range");
 	CHECK(conf_u64(c, "Update", "Empty", 4, 5, 4, &n, &e) == 0 && n == 4, "default");
@@ -136,7 +135,7 @@ static void check_values(struct conf *c)
 	      "not a number");
 	CHECK(conf_bytes(c, "Update", "Limit", 0, &n, &e) == 0 && n == 65536, "Limit");
 	CHECK(conf_seconds(c, "Update", "Every", 0, &n, &e) == 0 && n == 5400, "Every");
-	CHECK(conf_seconds(c, "Update", "Limit", 0, &n, &e) < 0 && strstr(e.text, "line 10"), "%s",
+	CHECK(conf_seconds(c, "Update", "Limit", 0, &n, &e) < 0 && strstr(e.text, ":10"), "%s",
 	      e.text);
 	CHECK(conf_bytes(c, "Update", "None", 5, &n, &e) == 0 && n == 5, "default");
 	CHECK(conf_seconds(c, "Update", "None", 6, &n, &e) == 0 && n == 6, "default");

@@ -150,8 +150,119 @@ static void check_long(void)
 	CHECK(load(text, &c, &e) < 0 && strstr(e.text, "too long"), "%s", e.text);
 }
 
+static void collect(void *arg, const char *text)
+{
+	struct buf *b = arg;
+
+	CHECK(buf_addf(b, NULL, "%s\n", text) == 0, "memory");
+}
+
+/* Every mistake is told once, with its line, whatever stands around it. */
+static void check_all_mistakes(void)
+{
+	AUTO_BUF b = BUF_INIT;
+	struct config c;
+	struct err e;
+	size_t n = 0;
+
+	CHECK(load("[Source]\nURL=ftp://"
+		   "a\n[Update]\nTries=0\nHold=perhaps\nColour=red\nReboot=window\n"
+		   "MinimumAge=1 year\n[Fetch]\nDeadline=soon\n",
+		   &c, &e) < 0,
+	      "taken");
+	CHECK(config_check(name, collect, &b, &n, &e) == 0, "%s", e.text);
+	CHECK(n == 8, "%zu: %s", n, b.p);
+	for (size_t i = 0; i < 7; i++) {
+		static const char *const says[] = {
+			":4: [Source] URL=",        ":6: [Update] Tries=",  ":7: [Update] Hold=",
+			":8: [Update] Colour=",     ":9: [Update] Reboot=", ":12: [Fetch] Deadline",
+			":10: [Update] MinimumAge="
+		};
+		CHECK(strstr(b.p, says[i]), "%s: %s", says[i], b.p);
+	}
+	CHECK(load("[Source]\nURL=http://a/\n[Update]\nReboot=window\nRebootWindow=Sat 25:00 for "
+		   "1h\n",
+		   &c, &e) == 0,
+	      "%s", e.text);
+	b.n = 0;
+	CHECK(config_check(name, collect, &b, &n, &e) == 0 && n <= 1, "%s", b.p);
+}
+
+struct seen {
+	size_t n, set;
+};
+
+static int see(void *arg, const struct config_setting *s, struct err *e)
+{
+	struct seen *k = arg;
+
+	(void)e;
+	k->n++;
+	k->set += s->path != NULL;
+	CHECK((s->path != NULL) == (s->line > 0), "%s", s->key);
+	CHECK(strcmp(s->key, "Channel") != 0 || (strcmp(s->value, "beta") == 0 && s->line == 4),
+	      "%s:%llu", s->value, (unsigned long long)s->line);
+	CHECK(strcmp(s->key, "Tries") != 0 || (strcmp(s->value, "3") == 0 && !s->path), "Tries");
+	return 0;
+}
+
+static void check_each(void)
+{
+	struct seen k = { .n = 0 };
+	struct config c;
+	struct err e;
+
+	CHECK(load("[Update]\nChannel=beta\nTries=auto\n", &c, &e) == 0, "%s", e.text);
+	CHECK(config_each(name, see, &k, &e) == 0, "%s", e.text);
+	CHECK(k.n > 20 && k.set == 2, "%zu %zu", k.n, k.set); /* with [Host] Image= */
+}
+
+/* What a person said is read back as it was said, whatever characters it has. */
+static void check_override(void)
+{
+	static const char chars[] = "ab #;%\"'\\[]=\xc3\xa9";
+	char dir[] = "/tmp/proa-override-XXXXXX", file[sizeof(dir) + 20], more[80];
+	struct config_override o, back;
+	struct config c;
+	struct err e = ERR_INIT;
+
+	CHECK(mkdtemp(dir), "mkdtemp");
+	(void)snprintf(file, sizeof(file), "%s/" CONFIG_OVERRIDE, dir);
+	(void)snprintf(more, sizeof(more), "State=%s\n[Update]\nPin=9\n", dir);
+	for (unsigned i = 0; i < 3000; i++) {
+		AUTO_BUF b = BUF_INIT;
+		size_t n = (size_t)(random() % 60);
+		FILE *f = fopen(file, "we");
+
+		memset(&o, 0, sizeof(o));
+		if (i % 3)
+			(void)snprintf(o.pin, sizeof(o.pin), "1.%u", i);
+		o.hold = i % 2;
+		for (size_t k = 0; o.hold && k < n; k++) {
+			char one = chars[(size_t)random() % (sizeof(chars) - 3)];
+
+			o.reason[k] = one;
+		}
+		CHECK(config_override_format(&o, &b, &e) == 0, "%s", e.text);
+		CHECK(f && fwrite(b.p ? b.p : "", 1, b.n, f) == b.n && fclose(f) == 0, "write");
+		CHECK(config_override_load(dir, &back, &e) == 0, "%s\n%s", e.text, b.p);
+		CHECK(back.hold == o.hold && strcmp(back.pin, o.pin) == 0 &&
+			      strcmp(back.reason, o.reason) == 0,
+		      "'%s' '%s' of '%s'", o.reason, back.reason, b.p);
+		CHECK(load(more, &c, &e) == 0, "%s", e.text);
+		CHECK(strcmp(c.policy.pin, o.pin[0] ? o.pin : "9") == 0 &&
+			      c.policy.hold == o.hold &&
+			      (!o.pin[0] || strncmp(c.pin_where, file, strlen(file)) == 0),
+		      "%s %s", c.policy.pin, c.pin_where);
+	}
+	(void)unlink(file);
+	CHECK(config_override_load(dir, &back, &e) == 0 && !back.hold && !back.pin[0], "absent");
+	(void)rmdir(dir);
+}
+
 int main(void)
 {
+	const char *seed = getenv("PROA_SEED");
 	int fd = mkstemp(name);
 
 	CHECK(fd >= 0, "mkstemp");
@@ -160,6 +271,10 @@ int main(void)
 	check_policy();
 	check_bad();
 	check_long();
+	check_all_mistakes();
+	check_each();
+	srandom(seed ? (unsigned)strtoul(seed, NULL, 0) : 20261121u);
+	check_override();
 	(void)unlink(name);
 	return 0;
 }

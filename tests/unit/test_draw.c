@@ -39,6 +39,14 @@ static int draw_named(const char *name, const json_t *j, struct buf *out, struct
 		return draw_plan(j, out, e);
 	if (strncmp(name, "staged", 6) == 0)
 		return draw_staged(j, out, e);
+	if (strncmp(name, "policy", 6) == 0)
+		return draw_policy(j, NOW, out, e);
+	if (strncmp(name, "config-check", 12) == 0)
+		return draw_problems(j, NOW, out, e);
+	if (strncmp(name, "config-show", 11) == 0)
+		return draw_settings(j, NOW, out, e);
+	if (strncmp(name, "line", 4) == 0)
+		return draw_line(j, NOW, out, e);
 	CHECK(strncmp(name, "applied", 7) == 0, "%s: what is it?", name);
 	return draw_applied(j, out, e);
 }
@@ -94,8 +102,9 @@ static void draw_file(const char *name)
 
 static void draw_every_way(const char *text)
 {
-	static const char *const names[] = { "status-", "why-",    "check-", "history-",
-					     "staged",  "applied", "plan",   "health-" };
+	static const char *const names[] = { "status-",      "why-",        "check-", "history-",
+					     "staged",       "applied",     "plan",   "policy",
+					     "config-check", "config-show", "line",   "health-" };
 	struct json_limits lim = JSON_LIMITS_DEFAULT;
 	AUTO_JSON *j = NULL;
 	struct err e = ERR_INIT;

@@ -43,6 +43,11 @@ struct act {
 	/* what a person may want to know: a delta was refused, ...; may be NULL */
 	void (*note)(void *arg, const char *text);
 	void *arg;
+	/*
+	 * Why a person goes back, for act_apply(): what runs is left for what is staged, though
+	 * that is older; it counts as failed and its entry is condemned. NULL: nobody does.
+	 */
+	const char *leave;
 	unsigned threads;   /* 0: one per core; 1: none but this */
 	uint64_t max_fetch; /* bytes that staging may fetch without being asked to; 0: any number */
 	uint64_t began_ms;  /* clock_mono_ms() when the verb began; 0: nobody asked */
@@ -109,6 +114,13 @@ int act_stage(struct act *a, const struct release_manifest *m, struct act_result
  */
 int act_plan_stage(struct act *a, const struct release_manifest *m, struct act_result *ret,
 		   struct err *e) __attribute__((warn_unused_result));
+
+/*
+ * Whether release m fits this host, as act_stage() asks first: its slot, that slot's label, the
+ * ESP. Looks at nothing of the release but m.
+ */
+int act_fits(struct act *a, const struct release_manifest *m, struct err *e)
+	__attribute__((warn_unused_result));
 
 /* Makes the staged release boot next. ret->nothing when it does already. */
 int act_apply(struct act *a, struct act_result *ret, struct err *e)

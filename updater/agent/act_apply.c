@@ -169,6 +169,35 @@ static int record_applied(struct act *a, struct record *rec, const char *from, s
 	return r < 0 ? r : file_remove(h->sys, h->state, HOST_SAVED_UKI, e);
 }
 
+/* A default that somebody set would win over what is applied, and then it is too late to say so. */
+static int check_free(const struct act *a, struct err *e)
+{
+	const struct host *h = a->host;
+
+	if (!a->leave || h->next == h->n_entries || h->next_why == CHOICE_FIRST)
+		return 0;
+	return err_set(
+		e, ERR_HOST, EBUSY,
+		"%s would still boot next, chosen by %s: clear that choice and go back again",
+		h->entries[h->next].name.file, choice_why_text(h->next_why));
+}
+
+/* What is applied already boots next, unless going back to it was cut short. */
+static int apply_again(struct act *a, struct record *rec, struct err *e)
+{
+	struct host *h = a->host;
+	struct boot_entry_name name;
+	int r = host_look(h, e);
+
+	if (r == 0)
+		r = entry_file(h, rec, &name, e);
+	if (r < 0 || !a->leave ||
+	    (h->next < h->n_entries && boot_entry_same_id(&h->entries[h->next].name, &name)))
+		return r;
+	r = act_leave(a, rec, e);
+	return r < 0 ? r : check_next(a, &name, e);
+}
+
 int act_apply(struct act *a, struct act_result *ret, struct err *e)
 {
 	struct host *h = a->host;
@@ -184,11 +213,15 @@ int act_apply(struct act *a, struct act_result *ret, struct err *e)
 	res.slot = rec.slot == 'B' ? SLOT_B : SLOT_A;
 	res.uki_only = rec.uki_only;
 	if (rec.phase == RECORD_APPLIED) {
-		res.nothing = true;
-		*ret = res;
-		return 0;
+		res.nothing = !a->leave;
+		r = apply_again(a, &rec, e);
+		if (r == 0)
+			*ret = res;
+		return r;
 	}
-	r = check_slot(h, &rec, e);
+	r = check_free(a, e);
+	if (r == 0)
+		r = check_slot(h, &rec, e);
 	if (r == 0)
 		r = check_saved(a, &rec, &f, e);
 	if (r == 0)
@@ -199,6 +232,8 @@ int act_apply(struct act *a, struct act_result *ret, struct err *e)
 		r = put_on_esp(a, &rec, name.file, e);
 	if (r == 0)
 		r = esp_publish(h->sys, h->esp, name.file, e);
+	if (r == 0 && a->leave)
+		r = act_leave(a, &rec, e);
 	if (r < 0)
 		return r;
 	r = check_next(a, &name, e);

@@ -62,6 +62,18 @@ static const struct esp_entry *other_release(const struct host *h)
 	return NULL;
 }
 
+int act_leave(struct act *a, struct record *rec, struct err *e)
+{
+	struct host *h = a->host;
+	int r;
+
+	if (h->current == h->n_entries)
+		return 0; /* it has no entry of its own to condemn */
+	rolled_back(a, rec, h->version, h->root, a->leave);
+	r = act_record(a, rec, e);
+	return r < 0 ? r : esp_condemn(h->sys, h->esp, h->entries[h->current].name.id, e);
+}
+
 static int rollback_running(struct act *a, struct record *rec, const char *reason, struct err *e)
 {
 	struct host *h = a->host;

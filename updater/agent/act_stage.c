@@ -422,6 +422,14 @@ int act_stage(struct act *a, const struct release_manifest *m, struct act_result
 	return stage(a, m, true, ret, e);
 }
 
+int act_fits(struct act *a, const struct release_manifest *m, struct err *e)
+{
+	const struct host *h = a->host;
+	bool uki_only = h->running && memcmp(h->root, m->root, sizeof(h->root)) == 0;
+
+	return check_fits(a, m, pick_slot(h), uki_only, e);
+}
+
 int act_plan_stage(struct act *a, const struct release_manifest *m, struct act_result *ret,
 		   struct err *e)
 {

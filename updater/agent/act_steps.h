@@ -52,6 +52,11 @@ void act_blob_init(struct act_blob *b, struct act *a, const struct release_blob 
  */
 bool act_try_another(const struct err *e);
 
+/* ---- act_rollback.c ---- */
+
+/* Records that what runs was left with a->leave, then condemns its entry. */
+int act_leave(struct act *a, struct record *rec, struct err *e) __attribute__((warn_unused_result));
+
 /* ---- act_usr.c: the /usr of a release, from what runs to a proved slot ---- */
 
 struct act_usr {

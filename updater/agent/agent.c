@@ -25,7 +25,8 @@ const char *agent_verb_name(enum agent_verb v)
 		[AGENT_ROLLBACK] = "rollback", [AGENT_FORGIVE] = "forgive",
 		[AGENT_WHY] = "why",           [AGENT_REBOOT] = "reboot",
 		[AGENT_PLAN] = "plan",         [AGENT_REBOOT_ALLOWED] = "reboot",
-		[AGENT_REBOOT_NOW] = "reboot",
+		[AGENT_REBOOT_NOW] = "reboot", [AGENT_PIN] = "pin",
+		[AGENT_HOLD] = "hold",         [AGENT_UNHOLD] = "unhold",
 	};
 
 	return names[v];
@@ -159,22 +160,22 @@ int agent_open(struct agent *a, struct err *e)
 	return r < 0 ? r : settle(a, e);
 }
 
-static int run_verb(struct agent *a, enum agent_verb v, const char *arg, json_t **ret,
+static int run_verb(struct agent *a, enum agent_verb v, const struct agent_args *args, json_t **ret,
 		    struct err *e)
 {
 	switch (v) {
 	case AGENT_CHECK:
 		return agent_run_check(a, ret, e);
 	case AGENT_STAGE:
-		return agent_run_stage(a, arg && strcmp(arg, "any-size") == 0, ret, e);
+		return agent_run_stage(a, args->any_size, ret, e);
 	case AGENT_PLAN:
 		return agent_run_plan(a, ret, e);
 	case AGENT_APPLY:
 		return agent_run_apply(a, ret, e);
 	case AGENT_ROLLBACK:
-		return agent_run_rollback(a, arg, ret, e);
+		return agent_run_rollback(a, args, ret, e);
 	case AGENT_FORGIVE:
-		return agent_run_forgive(a, arg, ret, e);
+		return agent_run_forgive(a, args->version, ret, e);
 	case AGENT_WHY:
 		return agent_run_why(a, ret, e);
 	case AGENT_REBOOT:
@@ -183,6 +184,12 @@ static int run_verb(struct agent *a, enum agent_verb v, const char *arg, json_t 
 		return agent_run_reboot(a, REBOOT_BY_ITSELF, ret, e);
 	case AGENT_REBOOT_NOW:
 		return agent_run_reboot(a, REBOOT_BY_FORCE, ret, e);
+	case AGENT_PIN:
+		return agent_run_pin(a, args->version, ret, e);
+	case AGENT_HOLD:
+		return agent_run_hold(a, true, args->reason, ret, e);
+	case AGENT_UNHOLD:
+		return agent_run_hold(a, false, "", ret, e);
 	case AGENT_NONE:
 		break;
 	}
@@ -206,6 +213,9 @@ static enum machine_state state_of(enum agent_verb v, enum machine_state before)
 		return MACHINE_REBOOTING;
 	case AGENT_ROLLBACK:
 	case AGENT_FORGIVE:
+	case AGENT_PIN:
+	case AGENT_HOLD:
+	case AGENT_UNHOLD:
 	case AGENT_NONE:
 		break;
 	}
@@ -231,6 +241,10 @@ int agent_look_status(struct agent *a, json_t **ret, struct err *e)
 	r = report_window(&a->host->conf, agent_now(a), o, e);
 	if (r == 0)
 		r = agent_reboot_status(a, o, e);
+	if (r == 0)
+		r = report_policy(&a->host->conf, o, e);
+	if (r == 0)
+		r = report_next_check(a->next_check ? a->next_check(a->arg) : 0, o, e);
 	if (r < 0) {
 		json_decref(o);
 		return r;
@@ -268,11 +282,12 @@ static int pay(struct agent *a, struct err *e)
 }
 
 /* While the verb runs others are told what was before it, and how far it is. */
-static int run_alone(struct agent *a, enum agent_verb v, const char *arg, json_t **ret,
-		     struct err *e)
+static int run_alone(struct agent *a, enum agent_verb v, const struct agent_args *args,
+		     json_t **ret, struct err *e)
 {
 	AUTO_SYS_FD lock = { .sys = a->sys, .fd = -1 };
 	AUTO_JSON *before = NULL;
+	AUTO_JSON *after = NULL;
 	int r = look(a, e);
 
 	if (r < 0)
@@ -280,18 +295,23 @@ static int run_alone(struct agent *a, enum agent_verb v, const char *arg, json_t
 	r = lock_host(a, LOCK_TRIES, &lock, e);
 	if (r == 0)
 		r = settle(a, e);
-	if (r == 0 && (v == AGENT_STAGE || v == AGENT_CHECK))
-		r = pay(a, e);
 	if (r == 0)
 		r = agent_look_status(a, &before, e);
 	if (r < 0)
 		return r;
+	/* from here on others are served meanwhile, and must not look at the host anew */
 	a->busy = v;
 	a->acting = a->paused = false;
-	if (a->changed)
+	if (v == AGENT_STAGE || v == AGENT_CHECK) {
+		r = pay(a, e);
+		if (r == 0)
+			r = agent_look_status(a, &after, e);
+	}
+	if (r == 0 && a->changed)
 		a->changed(a->arg);
 	a->counted = false;
-	r = run_verb(a, v, arg, ret, e);
+	if (r == 0)
+		r = run_verb(a, v, args, ret, e);
 	a->busy = AGENT_NONE;
 	a->paused = false;
 	if (r < 0 && !a->counted && !agent_cancelled(a))
@@ -331,9 +351,11 @@ bool agent_limit(struct agent *a, uint64_t limit)
 	return true;
 }
 
-int agent_run(struct agent *a, enum agent_verb v, const char *arg, json_t **ret, struct err *e)
+int agent_run(struct agent *a, enum agent_verb v, const struct agent_args *args, json_t **ret,
+	      struct err *e)
 {
-	int r = run_alone(a, v, arg, ret, e);
+	static const struct agent_args none = { .any_size = false };
+	int r = run_alone(a, v, args ? args : &none, ret, e);
 
 	/* an interrupt reaches proa-fetch too: that it is gone is not what happened */
 	if (r < 0 && agent_cancelled(a))
@@ -438,4 +460,50 @@ int agent_publish(struct agent *a, struct err *e)
 		return r;
 	host_facts(a->host, &rec, agent_now(a), &f);
 	return publish(a->host, &rec, &f, e);
+}
+
+/* A decision is about the release that ran when it was made. */
+static bool of_what_runs(const json_t *last, const json_t *status)
+{
+	const json_t *d = json_object_get(last, "decision");
+	const char *then = json_string_value(json_object_get(d, "running"));
+	const char *now =
+		json_string_value(json_object_get(json_object_get(status, "running"), "version"));
+
+	return !d || (then && now ? strcmp(then, now) == 0 : then == now);
+}
+
+int agent_explain(struct agent *a, json_t **ret, struct err *e)
+{
+	AUTO_JSON *status = NULL;
+	AUTO_JSON *o = NULL;
+	int r = agent_describe(a, &status, e);
+
+	if (r == 0)
+		r = agent_last_load(a, &o, e);
+	if (r == 0 && !of_what_runs(o, status))
+		r = err_set(e, ERR_INPUT, ENOENT,
+			    "this host has not looked for releases since it runs another one "
+			    "(proactl check)");
+	if (r == 0)
+		r = json_put(o, "status", json_incref(status), e);
+	if (r < 0)
+		return r;
+	*ret = json_incref(o);
+	return 0;
+}
+
+int agent_config(struct agent *a, json_t **ret, struct err *e)
+{
+	return report_config(a->config_file, ret, e);
+}
+
+int agent_alone(struct agent *a, struct err *e)
+{
+	AUTO_SYS_FD lock = { .sys = a->sys, .fd = -1 };
+	int r = a->busy == AGENT_NONE ? agent_open(a, e) : 0;
+
+	if (r < 0 || a->busy != AGENT_NONE)
+		return r;
+	return lock_host(a, 1, &lock, e);
 }

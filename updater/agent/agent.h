@@ -27,8 +27,18 @@ enum agent_verb {
 	AGENT_PLAN,
 	AGENT_REBOOT_ALLOWED, /* by itself: when Reboot=, window, lock, hooks and others let it */
 	AGENT_REBOOT_NOW,     /* whatever stands in the way */
+	AGENT_PIN,
+	AGENT_HOLD,
+	AGENT_UNHOLD,
 };
 const char *agent_verb_name(enum agent_verb v); /* "check", ... */
+
+/* What a verb is told; empty texts where it takes none. */
+struct agent_args {
+	char version[RECORD_VERSION_MAX];
+	char reason[CONFIG_REASON_MAX];
+	bool any_size; /* stage: however much that fetches */
+};
 
 /* Who else has a say in when this machine goes down. */
 struct agent_session {
@@ -70,6 +80,7 @@ struct agent {
 	int (*reboot)(void *arg, uint32_t delay_s, bool force, struct err *e);
 	void (*session)(void *arg, struct agent_session *ret);
 	void (*wake)(void *arg, int64_t at); /* have AGENT_REBOOT_ALLOWED run then */
+	int64_t (*next_check)(void *arg); /* when this host looks again by itself; 0: not known */
 	void *arg;
 };
 
@@ -96,12 +107,12 @@ bool agent_pause(struct agent *a, bool paused);
 bool agent_limit(struct agent *a, uint64_t limit);
 
 /*
- * Runs a verb to its end. ERR_RETRY -EBUSY: another proad works on this host; -ECANCELED. arg: the
- * reason (rollback), the version (forgive), "any-size" (stage), else NULL. *ret: a fresh object for
- * the caller, docs/org.proa.Host1. Errors are those of the rooms below.
+ * Runs a verb to its end; args NULL: it takes none. ERR_RETRY -EBUSY: another proad works on this
+ * host; -ECANCELED. *ret: a fresh object for the caller, org.proa.Host1(5). Errors are those of the
+ * rooms below.
  */
-int agent_run(struct agent *a, enum agent_verb v, const char *arg, json_t **ret, struct err *e)
-	__attribute__((warn_unused_result));
+int agent_run(struct agent *a, enum agent_verb v, const struct agent_args *args, json_t **ret,
+	      struct err *e) __attribute__((warn_unused_result));
 
 /*
  * Events that were added to the record since the last call, oldest first, each once: state changes.
@@ -120,5 +131,14 @@ int agent_health(struct agent *a, json_t **ret, struct err *e) __attribute__((wa
 int agent_describe(struct agent *a, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));
 int agent_history(struct agent *a, json_t **ret, struct err *e) __attribute__((warn_unused_result));
+
+/* What the last `check` or `why` said and when, beside the status of now. Looks nowhere. */
+int agent_explain(struct agent *a, json_t **ret, struct err *e) __attribute__((warn_unused_result));
+
+/* The configuration: every mistake, and what is in force from which file and line. */
+int agent_config(struct agent *a, json_t **ret, struct err *e) __attribute__((warn_unused_result));
+
+/* ERR_RETRY -EBUSY when another proad works on this host now. */
+int agent_alone(struct agent *a, struct err *e) __attribute__((warn_unused_result));
 
 #endif

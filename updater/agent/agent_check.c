@@ -44,7 +44,17 @@ static void host_key(struct sys *sys, uint8_t key[16])
 	memcpy(key, sum, 16);
 }
 
-static void decide(struct agent *a, const struct record *rec, const struct trust *t,
+/* A person who goes back has said which one, so nothing of this host's keeps it back. */
+static struct release_policy go_back(const char *to)
+{
+	struct release_policy p = { .allow_downgrade = true };
+
+	(void)snprintf(p.lowest, sizeof(p.lowest), "%s", to);
+	(void)snprintf(p.highest, sizeof(p.highest), "%s", to);
+	return p;
+}
+
+static void decide(struct agent *a, const struct record *rec, const struct trust *t, const char *to,
 		   struct release_decision *ret)
 {
 	struct host *h = a->host;
@@ -55,17 +65,15 @@ static void decide(struct agent *a, const struct record *rec, const struct trust
 				   .running = h->running ? h->version : NULL,
 				   .failed = failed,
 				   .n_failed = rec->n_failure,
-				   .policy = h->conf.policy,
+				   .policy = to ? go_back(to) : config_policy(&h->conf),
 				   .now = agent_now(a) };
 
 	const struct record_event *fell = record_last_fallback(rec);
 
-	rh.fallbacks = record_fallbacks(rec);
+	/* a person who goes back is not kept from it by releases that did not stay */
+	rh.fallbacks = to ? 0 : record_fallbacks(rec);
 	rh.fallback_limit = h->conf.fallback_limit;
 	rh.fallback_from = fell ? fell->from : "";
-	rh.policy.pin_where = h->conf.pin_where;
-	rh.policy.hold_where = h->conf.hold_where;
-
 	for (size_t i = 0; i < rec->n_failure; i++) {
 		(void)snprintf(failed[i].version, sizeof(failed[i].version), "%s",
 			       rec->failure[i].version);
@@ -141,7 +149,7 @@ static int check_metadata(struct agent *a, struct agent_check *c, struct err *e)
 	r = record_load(a->sys, a->host->state, &rec, e);
 	if (r < 0)
 		return r;
-	decide(a, &rec, &c->trust, &c->decision);
+	decide(a, &rec, &c->trust, c->to, &c->decision);
 	return 0;
 }
 
@@ -175,6 +183,9 @@ int agent_check(struct agent *a, struct agent_check *c, struct err *e)
 		return err_set(e, ERR_RETRY, ECANCELED, "cancelled");
 	if (record_check(a, c, r < 0 ? &inner : NULL, e) < 0 && r == 0)
 		return -e->os;
+	/* what a person who goes back asked for is not what this host should run */
+	if (!c->to && agent_last_save(a, c, r < 0 ? &inner : NULL, e) < 0 && r == 0)
+		return -e->os;
 	if (r < 0)
 		*e = inner;
 	return r;
@@ -198,6 +209,30 @@ static int put_notes(const struct agent_check *c, json_t *o, struct err *e)
 	return r;
 }
 
+/* What is wrong with the mirrors, each by itself. */
+static int put_mirrors(const struct agent_check *c, json_t *o, struct err *e)
+{
+	json_t *arr = json_array();
+	int r = json_put(o, "mirrors", arr, e);
+
+	for (size_t i = 0; r == 0 && c->fetch && i < fetcher_mirrors(c->fetch); i++) {
+		struct fetcher_mirror m = fetcher_mirror(c->fetch, i);
+		char text[sizeof(((struct err *)NULL)->text)];
+		json_t *j;
+
+		if (!m.error[0])
+			continue;
+		(void)text_clean(m.error, strlen(m.error), text, sizeof(text));
+		j = json_object();
+		r = json_push(arr, j, e);
+		if (r == 0)
+			r = json_put_str(j, "url", m.url, e);
+		if (r == 0)
+			r = json_put_str(j, "error", text, e);
+	}
+	return r;
+}
+
 int agent_check_json(struct agent *a, const struct agent_check *c, json_t **ret, struct err *e)
 {
 	AUTO_JSON *o = NULL;
@@ -205,6 +240,8 @@ int agent_check_json(struct agent *a, const struct agent_check *c, json_t **ret,
 
 	if (r == 0)
 		r = put_notes(c, o, e);
+	if (r == 0)
+		r = put_mirrors(c, o, e);
 	if (r < 0)
 		return r;
 	*ret = json_incref(o);
@@ -223,7 +260,9 @@ int agent_check_put_error(const struct agent_check *c, const struct err *bad, js
 		r = report_refusal(&c->trust, &refused, e);
 	if (r == 0)
 		r = json_put(o, "refused", refused, e);
-	return r < 0 ? r : put_notes(c, o, e);
+	if (r == 0)
+		r = put_notes(c, o, e);
+	return r < 0 ? r : put_mirrors(c, o, e);
 }
 
 int agent_run_check(struct agent *a, json_t **ret, struct err *e)

@@ -36,6 +36,7 @@ struct agent_check {
 	struct trust trust;
 	struct trust_job job;
 	struct release_decision decision;
+	const char *to;  /* a person goes back to this one; NULL: what policy says */
 	char clock[240]; /* a sentence when the clock is behind; else empty */
 };
 void agent_check_done(struct agent_check *c);
@@ -79,11 +80,37 @@ int agent_run_stage(struct agent *a, bool any_size, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));
 int agent_run_apply(struct agent *a, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));
-int agent_run_rollback(struct agent *a, const char *reason, json_t **ret, struct err *e)
+/*
+ * Back to the release before, or to args->version; then this host is pinned to that. A release that
+ * lies in no slot is fetched as any other, if the channel still offers it and no floor forbids it.
+ */
+int agent_run_rollback(struct agent *a, const struct agent_args *args, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));
 int agent_run_forgive(struct agent *a, const char *version, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));
 int agent_run_reboot(struct agent *a, enum reboot_by by, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* For whoever reboots this host in our place (kured); failing to say so fails nothing. */
+void agent_sentinel(struct agent *a, bool on);
+
+/* ---- agent_policy.c: what a person says of this host, kept in CONFIG_OVERRIDE ---- */
+
+/* version empty: no pin. */
+int agent_run_pin(struct agent *a, const char *version, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+int agent_run_hold(struct agent *a, bool hold, const char *reason, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* ---- agent_last.c: the last decision, kept in the state directory for who may not look ---- */
+
+/* bad: why there is none, or NULL. */
+int agent_last_save(struct agent *a, const struct agent_check *c, const struct err *bad,
+		    struct err *e) __attribute__((warn_unused_result));
+/* What it says is no longer so. */
+int agent_last_drop(struct agent *a, struct err *e) __attribute__((warn_unused_result));
+/* ERR_INPUT -ENOENT when nothing was looked at yet. */
+int agent_last_load(struct agent *a, json_t **ret, struct err *e)
 	__attribute__((warn_unused_result));
 
 /* The decision beside the status, so that one answer explains everything. */

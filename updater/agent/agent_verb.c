@@ -159,8 +159,7 @@ int agent_run_stage(struct agent *a, bool any_size, json_t **ret, struct err *e)
 	return 0;
 }
 
-/* For whoever reboots this host in our place (kured); failing to say so fails nothing. */
-static void set_sentinel(struct agent *a, bool on)
+void agent_sentinel(struct agent *a, bool on)
 {
 	struct hook_ask ask = { .stage = HOOK_SENTINEL };
 	struct hook_answer y;
@@ -187,42 +186,11 @@ int agent_run_apply(struct agent *a, json_t **ret, struct err *e)
 		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
 	r = act_apply(&act, &res, e);
 	if (r == 0)
-		set_sentinel(a, true);
+		agent_sentinel(a, true);
 	if (r == 0)
 		r = record_load(a->sys, a->host->state, &rec, e);
 	if (r == 0)
 		r = result_json(rec.target.version, &res, o, e);
-	if (r < 0)
-		return r;
-	*ret = json_incref(o);
-	return 0;
-}
-
-int agent_run_rollback(struct agent *a, const char *reason, json_t **ret, struct err *e)
-{
-	AUTO_JSON *o = json_object();
-	struct agent_work w = { .agent = a };
-	struct act act = agent_act(a, &w);
-	char was[RECORD_VERSION_MAX], gone[RECORD_VERSION_MAX];
-	const char *next;
-	int r;
-
-	if (!o)
-		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
-	(void)snprintf(was, sizeof(was), "%s", a->host->version);
-	r = act_rollback(&act, reason ? reason : "", gone, e);
-	if (r == 0)
-		set_sentinel(a, false);
-	if (r == 0)
-		r = host_look(a->host, e);
-	if (r < 0)
-		return r;
-	next = a->host->next < a->host->n_entries ? a->host->entries[a->host->next].version : "";
-	r = json_put_str(o, "version", gone, e);
-	if (r == 0)
-		r = json_put_str(o, "next", next, e);
-	if (r == 0)
-		r = json_put(o, "reboot_needed", json_boolean(strcmp(next, was) != 0), e);
 	if (r < 0)
 		return r;
 	*ret = json_incref(o);
@@ -251,6 +219,8 @@ int agent_run_forgive(struct agent *a, const char *version, json_t **ret, struct
 	(void)snprintf(ev.version, sizeof(ev.version), "%.64s", version);
 	record_add_event(&rec, &ev);
 	r = record_store(a->sys, a->host->state, &rec, e);
+	if (r == 0)
+		r = agent_last_drop(a, e);
 	if (r == 0)
 		r = json_put_str(o, "version", version, e);
 	if (r < 0)

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "updater/agent/bus.h"
+#include "updater/agent/bus_steps.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/buf.h"
 #include "base/num.h"
 #include "base/progress.h"
 #include "base/text.h"
+#include "base/version.h"
 
 #define SIGNAL_STEP_MS 100u
 #define NOTE_STEP_MS   100u
@@ -44,103 +46,153 @@ static int reply_json(sd_bus_message *m, const json_t *j)
 	return sd_bus_reply_method_return(m, "s", b.p);
 }
 
-static int take_verb(struct bus *b, enum agent_verb v, const char *arg, sd_bus_message *m)
+static int bad_argument(sd_bus_message *m, const char *what)
 {
+	return sd_bus_reply_method_errorf(m, "org.proa.Error.Input", "%s", what);
+}
+
+/* One verb at a time; it is the loop that runs it. */
+static int take_verb(struct bus *b, enum agent_verb v, const struct agent_args *args,
+		     sd_bus_message *m)
+{
+	static const struct agent_args none = { .any_size = false };
+
 	if (b->verb != AGENT_NONE)
 		return sd_bus_reply_method_errorf(
 			m, "org.proa.Error.Busy",
 			"busy with %s: wait for it (proactl status), or cancel it",
 			agent_verb_name(b->verb));
-	if (strlen(arg) >= sizeof(b->arg))
-		return sd_bus_reply_method_errorf(m, "org.proa.Error.Input",
-						  "the text is longer than %zu bytes",
-						  sizeof(b->arg) - 1);
-	(void)snprintf(b->arg, sizeof(b->arg), "%s", arg);
+	b->args = args ? *args : none;
 	b->verb = v;
 	b->cancel = false;
 	b->call = sd_bus_message_ref(m);
 	return 1;
 }
 
-static int on_check(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_check(struct bus *b, sd_bus_message *m)
 {
-	(void)error;
-	return take_verb(arg, AGENT_CHECK, "", m);
+	return take_verb(b, AGENT_CHECK, NULL, m);
 }
 
-static int on_stage(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_stage(struct bus *b, sd_bus_message *m)
 {
-	(void)error;
-	return take_verb(arg, AGENT_STAGE, "", m);
+	return take_verb(b, AGENT_STAGE, NULL, m);
 }
 
-static int on_stage_any_size(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_stage_any_size(struct bus *b, sd_bus_message *m)
 {
-	(void)error;
-	return take_verb(arg, AGENT_STAGE, "any-size", m);
+	return take_verb(b, AGENT_STAGE, &(struct agent_args){ .any_size = true }, m);
 }
 
-static int on_plan(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_plan(struct bus *b, sd_bus_message *m)
 {
-	(void)error;
-	return take_verb(arg, AGENT_PLAN, "", m);
+	return take_verb(b, AGENT_PLAN, NULL, m);
 }
 
-static int on_apply(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_apply(struct bus *b, sd_bus_message *m)
 {
-	(void)error;
-	return take_verb(arg, AGENT_APPLY, "", m);
+	return take_verb(b, AGENT_APPLY, NULL, m);
 }
 
-static int on_why(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_why(struct bus *b, sd_bus_message *m)
 {
-	(void)error;
-	return take_verb(arg, AGENT_WHY, "", m);
+	return take_verb(b, AGENT_WHY, NULL, m);
 }
 
-static int on_reboot(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_reboot(struct bus *b, sd_bus_message *m)
 {
-	(void)error;
-	return take_verb(arg, AGENT_REBOOT, "", m);
+	return take_verb(b, AGENT_REBOOT, NULL, m);
 }
 
-static int on_reboot_allowed(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_reboot_allowed(struct bus *b, sd_bus_message *m)
 {
-	(void)error;
-	return take_verb(arg, AGENT_REBOOT_ALLOWED, "", m);
+	return take_verb(b, AGENT_REBOOT_ALLOWED, NULL, m);
 }
 
-static int on_reboot_now(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_reboot_now(struct bus *b, sd_bus_message *m)
 {
-	(void)error;
-	return take_verb(arg, AGENT_REBOOT_NOW, "", m);
+	return take_verb(b, AGENT_REBOOT_NOW, NULL, m);
 }
 
-static int with_text(struct bus *b, enum agent_verb v, sd_bus_message *m)
+static int on_unhold(struct bus *b, sd_bus_message *m)
 {
-	const char *text;
-	int r = sd_bus_message_read(m, "s", &text);
-
-	return r < 0 ? r : take_verb(b, v, text, m);
+	return take_verb(b, AGENT_UNHOLD, NULL, m);
 }
 
-static int on_rollback(sd_bus_message *m, void *arg, sd_bus_error *error)
+/* 1; 0: the call was answered with an error; negative: as sd-bus says. `none`: may be empty. */
+static int read_version(sd_bus_message *m, bool none, struct agent_args *args)
 {
-	(void)error;
-	return with_text(arg, AGENT_ROLLBACK, m);
+	const char *s;
+	int r = sd_bus_message_read(m, "s", &s);
+
+	if (r < 0)
+		return r;
+	if (!(none && !s[0]) && !version_valid(s)) {
+		r = bad_argument(m, "not a version: 1 to 64 of A-Z a-z 0-9 . -, a letter or digit "
+				    "first");
+		return r < 0 ? r : 0;
+	}
+	(void)snprintf(args->version, sizeof(args->version), "%s", s);
+	return 1;
 }
 
-static int on_forgive(sd_bus_message *m, void *arg, sd_bus_error *error)
+/* A sentence for the record: one line of text. */
+static int read_reason(sd_bus_message *m, struct agent_args *args)
 {
-	(void)error;
-	return with_text(arg, AGENT_FORGIVE, m);
+	const char *s;
+	int r = sd_bus_message_read(m, "s", &s);
+	size_t n = r < 0 ? 0 : strlen(s);
+
+	if (r < 0)
+		return r;
+	if (n >= sizeof(args->reason)) {
+		r = bad_argument(m, "the reason is longer than 200 bytes");
+		return r < 0 ? r : 0;
+	}
+	(void)text_clean(s, n, args->reason, sizeof(args->reason));
+	if (strcmp(args->reason, s) != 0) {
+		r = bad_argument(m, "the reason must be one line, without control characters");
+		return r < 0 ? r : 0;
+	}
+	return 1;
 }
 
-static int on_cancel(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_rollback(struct bus *b, sd_bus_message *m)
 {
-	struct bus *b = arg;
+	struct agent_args args = { .any_size = false };
+	int r = read_version(m, true, &args);
 
-	(void)error;
+	if (r > 0)
+		r = read_reason(m, &args);
+	return r > 0 ? take_verb(b, AGENT_ROLLBACK, &args, m) : r;
+}
+
+static int on_forgive(struct bus *b, sd_bus_message *m)
+{
+	struct agent_args args = { .any_size = false };
+	int r = read_version(m, false, &args);
+
+	return r > 0 ? take_verb(b, AGENT_FORGIVE, &args, m) : r;
+}
+
+static int on_pin(struct bus *b, sd_bus_message *m)
+{
+	struct agent_args args = { .any_size = false };
+	int r = read_version(m, true, &args);
+
+	return r > 0 ? take_verb(b, AGENT_PIN, &args, m) : r;
+}
+
+static int on_hold(struct bus *b, sd_bus_message *m)
+{
+	struct agent_args args = { .any_size = false };
+	int r = read_reason(m, &args);
+
+	return r > 0 ? take_verb(b, AGENT_HOLD, &args, m) : r;
+}
+
+static int on_cancel(struct bus *b, sd_bus_message *m)
+{
 	b->cancel = b->verb != AGENT_NONE;
 	return sd_bus_reply_method_return(m, "");
 }
@@ -152,38 +204,36 @@ static int reply_held(struct bus *b, bool held, sd_bus_message *m)
 	int r = j ? json_put_str(j, "verb", agent_verb_name(b->agent->busy), &e)
 		  : err_set(&e, ERR_HOST, ENOMEM, "out of memory");
 
+	/* "nothing runs" would be wrong while another proad does something here */
+	if (r == 0 && !held)
+		r = agent_alone(b->agent, &e);
 	if (r == 0)
 		r = json_put(j, "paused", json_boolean(b->agent->paused), &e);
 	if (r == 0)
 		r = json_put(j, "nothing", json_boolean(!held), &e);
-	return r < 0 ? reply_error(m, &e) : reply_json(m, j);
+	if (r < 0)
+		return reply_error(m, &e);
+	bus_props_changed(b);
+	return reply_json(m, j);
 }
 
-static int on_pause(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_pause(struct bus *b, sd_bus_message *m)
 {
-	struct bus *b = arg;
-
-	(void)error;
 	return reply_held(b, agent_pause(b->agent, true), m);
 }
 
-static int on_continue(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_continue(struct bus *b, sd_bus_message *m)
 {
-	struct bus *b = arg;
-
-	(void)error;
 	return reply_held(b, agent_pause(b->agent, false), m);
 }
 
-static int on_limit(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_limit(struct bus *b, sd_bus_message *m)
 {
-	struct bus *b = arg;
 	struct err e = ERR_INIT;
 	uint64_t limit = 0;
 	const char *text;
 	int r = sd_bus_message_read(m, "s", &text);
 
-	(void)error;
 	if (r < 0)
 		return r;
 	if (strcmp(text, "off") != 0 &&
@@ -192,99 +242,151 @@ static int on_limit(sd_bus_message *m, void *arg, sd_bus_error *error)
 	return reply_held(b, agent_limit(b->agent, limit), m);
 }
 
-static int on_describe(sd_bus_message *m, void *arg, sd_bus_error *error)
+typedef int (*tell_fn)(struct agent *a, json_t **ret, struct err *e);
+
+static int reply_with(struct bus *b, sd_bus_message *m, tell_fn tell)
 {
-	struct bus *b = arg;
 	struct err e = ERR_INIT;
 	AUTO_JSON *j = NULL;
 
-	(void)error;
-	if (agent_describe(b->agent, &j, &e) < 0)
+	if (tell(b->agent, &j, &e) < 0)
 		return reply_error(m, &e);
 	return reply_json(m, j);
 }
 
-static int on_history(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_describe(struct bus *b, sd_bus_message *m)
 {
-	struct bus *b = arg;
-	struct err e = ERR_INIT;
-	AUTO_JSON *j = NULL;
-
-	(void)error;
-	if (agent_history(b->agent, &j, &e) < 0)
-		return reply_error(m, &e);
-	return reply_json(m, j);
+	return reply_with(b, m, agent_describe);
 }
 
-static int on_health(sd_bus_message *m, void *arg, sd_bus_error *error)
+static int on_history(struct bus *b, sd_bus_message *m)
 {
-	struct bus *b = arg;
-	struct err e = ERR_INIT;
-	AUTO_JSON *j = NULL;
-
-	(void)error;
-	if (agent_health(b->agent, &j, &e) < 0)
-		return reply_error(m, &e);
-	return reply_json(m, j);
+	return reply_with(b, m, agent_history);
 }
 
-static int get_state(sd_bus *bus, const char *path, const char *interface, const char *property,
-		     sd_bus_message *reply, void *arg, sd_bus_error *error)
+static int on_health(struct bus *b, sd_bus_message *m)
 {
-	struct bus *b = arg;
-	struct err e = ERR_INIT;
-	AUTO_JSON *j = NULL;
-	char text[sizeof(e.text)];
-	const char *state = "";
-
-	(void)bus;
-	(void)path;
-	(void)interface;
-	if (agent_describe(b->agent, &j, &e) < 0)
-		return sd_bus_error_setf(error, "org.proa.Error.Host", "%s",
-					 text_clean(e.text, strlen(e.text), text, sizeof(text)));
-	if (strcmp(property, "State") == 0)
-		state = json_string_value(json_object_get(j, "state"));
-	else
-		state = json_string_value(
-			json_object_get(json_object_get(j, "running"), "version"));
-	return sd_bus_message_append(reply, "s", state ? state : "");
+	return reply_with(b, m, agent_health);
 }
 
-#define READ SD_BUS_VTABLE_UNPRIVILEGED
+static int on_explain(struct bus *b, sd_bus_message *m)
+{
+	return reply_with(b, m, agent_explain);
+}
+
+static int on_config(struct bus *b, sd_bus_message *m)
+{
+	return reply_with(b, m, agent_config);
+}
+
+static const struct method {
+	const char *name;
+	enum bus_power power;
+	bus_granted_fn run;
+} methods[] = {
+	{ "Describe", BUS_READ, on_describe },
+	{ "GetHistory", BUS_READ, on_history },
+	{ "GetHealth", BUS_READ, on_health },
+	{ "Explain", BUS_READ, on_explain },
+	{ "Check", BUS_CHECK, on_check },
+	{ "Why", BUS_CHECK, on_why },
+	{ "Plan", BUS_CHECK, on_plan },
+	{ "GetConfiguration", BUS_CHECK, on_config },
+	{ "Stage", BUS_STAGE, on_stage },
+	{ "StageAnySize", BUS_STAGE, on_stage_any_size },
+	{ "Pause", BUS_STAGE, on_pause },
+	{ "Continue", BUS_STAGE, on_continue },
+	{ "SetBandwidthLimit", BUS_STAGE, on_limit },
+	{ "Cancel", BUS_STAGE, on_cancel },
+	{ "Apply", BUS_REBOOT, on_apply },
+	{ "Reboot", BUS_REBOOT, on_reboot },
+	{ "RebootWhenAllowed", BUS_REBOOT, on_reboot_allowed },
+	{ "RebootNow", BUS_REBOOT, on_reboot_now },
+	{ "Rollback", BUS_POLICY, on_rollback },
+	{ "Forgive", BUS_POLICY, on_forgive },
+	{ "Pin", BUS_POLICY, on_pin },
+	{ "Hold", BUS_POLICY, on_hold },
+	{ "Unhold", BUS_POLICY, on_unhold },
+};
+
+static int on_call(sd_bus_message *m, void *arg, sd_bus_error *error)
+{
+	const char *name = sd_bus_message_get_member(m);
+
+	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+		if (strcmp(methods[i].name, name) == 0)
+			return bus_power_ask(arg, methods[i].power, m, methods[i].run);
+	return sd_bus_error_setf(error, SD_BUS_ERROR_UNKNOWN_METHOD, "no method %s", name);
+}
+
+/* Who may call what is for bus_power.c to say, not for sd-bus. */
+#define ANY SD_BUS_VTABLE_UNPRIVILEGED
+#define PROPERTY(name, type)                                                                       \
+	SD_BUS_PROPERTY(name, type, bus_props_get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
 
 static const sd_bus_vtable vtable[] = {
 	SD_BUS_VTABLE_START(0),
-	SD_BUS_METHOD_WITH_ARGS("Check", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", decision), on_check, 0),
-	SD_BUS_METHOD_WITH_ARGS("Stage", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result), on_stage, 0),
-	SD_BUS_METHOD_WITH_ARGS("StageAnySize", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result),
-				on_stage_any_size, 0),
-	SD_BUS_METHOD_WITH_ARGS("Plan", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", plan), on_plan, 0),
-	SD_BUS_METHOD_WITH_ARGS("Pause", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", held), on_pause, 0),
-	SD_BUS_METHOD_WITH_ARGS("Continue", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", held), on_continue,
-				0),
+	SD_BUS_METHOD_WITH_ARGS("Describe", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", status), on_call,
+				ANY),
+	SD_BUS_METHOD_WITH_ARGS("GetHistory", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", events), on_call,
+				ANY),
+	SD_BUS_METHOD_WITH_ARGS("GetHealth", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", results), on_call,
+				ANY),
+	SD_BUS_METHOD_WITH_ARGS("Explain", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", explanation), on_call,
+				ANY),
+	SD_BUS_METHOD_WITH_ARGS("Check", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", decision), on_call,
+				ANY),
+	SD_BUS_METHOD_WITH_ARGS("Why", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", explanation), on_call,
+				ANY),
+	SD_BUS_METHOD_WITH_ARGS("Plan", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", plan), on_call, ANY),
+	SD_BUS_METHOD_WITH_ARGS("GetConfiguration", SD_BUS_NO_ARGS,
+				SD_BUS_RESULT("s", configuration), on_call, ANY),
+	SD_BUS_METHOD_WITH_ARGS("Stage", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result), on_call, ANY),
+	SD_BUS_METHOD_WITH_ARGS("StageAnySize", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result), on_call,
+				ANY),
+	SD_BUS_METHOD_WITH_ARGS("Pause", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", held), on_call, ANY),
+	SD_BUS_METHOD_WITH_ARGS("Continue", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", held), on_call, ANY),
 	SD_BUS_METHOD_WITH_ARGS("SetBandwidthLimit", SD_BUS_ARGS("s", bytes_per_second),
-				SD_BUS_RESULT("s", held), on_limit, 0),
-	SD_BUS_METHOD_WITH_ARGS("Apply", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result), on_apply, 0),
-	SD_BUS_METHOD_WITH_ARGS("Rollback", SD_BUS_ARGS("s", reason), SD_BUS_RESULT("s", result),
-				on_rollback, 0),
-	SD_BUS_METHOD_WITH_ARGS("Forgive", SD_BUS_ARGS("s", version), SD_BUS_RESULT("s", result),
-				on_forgive, 0),
-	SD_BUS_METHOD_WITH_ARGS("Why", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", explanation), on_why, 0),
-	SD_BUS_METHOD_WITH_ARGS("Reboot", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result), on_reboot, 0),
+				SD_BUS_RESULT("s", held), on_call, ANY),
+	SD_BUS_METHOD_WITH_ARGS("Cancel", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_call, ANY),
+	SD_BUS_METHOD_WITH_ARGS("Apply", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result), on_call, ANY),
+	SD_BUS_METHOD_WITH_ARGS("Reboot", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result), on_call, ANY),
 	SD_BUS_METHOD_WITH_ARGS("RebootWhenAllowed", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result),
-				on_reboot_allowed, 0),
-	SD_BUS_METHOD_WITH_ARGS("RebootNow", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result),
-				on_reboot_now, 0),
-	SD_BUS_METHOD_WITH_ARGS("Cancel", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_cancel, 0),
-	SD_BUS_METHOD_WITH_ARGS("Describe", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", status), on_describe,
-				READ),
-	SD_BUS_METHOD_WITH_ARGS("GetHistory", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", events),
-				on_history, READ),
-	SD_BUS_METHOD_WITH_ARGS("GetHealth", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", results), on_health,
-				READ),
-	SD_BUS_PROPERTY("State", "s", get_state, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-	SD_BUS_PROPERTY("RunningVersion", "s", get_state, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+				on_call, ANY),
+	SD_BUS_METHOD_WITH_ARGS("RebootNow", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", result), on_call,
+				ANY),
+	SD_BUS_METHOD_WITH_ARGS("Rollback", SD_BUS_ARGS("s", version, "s", reason),
+				SD_BUS_RESULT("s", result), on_call, ANY),
+	SD_BUS_METHOD_WITH_ARGS("Forgive", SD_BUS_ARGS("s", version), SD_BUS_RESULT("s", result),
+				on_call, ANY),
+	SD_BUS_METHOD_WITH_ARGS("Pin", SD_BUS_ARGS("s", version), SD_BUS_RESULT("s", policy),
+				on_call, ANY),
+	SD_BUS_METHOD_WITH_ARGS("Hold", SD_BUS_ARGS("s", reason), SD_BUS_RESULT("s", policy),
+				on_call, ANY),
+	SD_BUS_METHOD_WITH_ARGS("Unhold", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", policy), on_call, ANY),
+	PROPERTY("State", "s"),
+	PROPERTY("RunningVersion", "s"),
+	PROPERTY("RunningSlot", "s"),
+	PROPERTY("RootHash", "s"),
+	PROPERTY("Good", "b"),
+	PROPERTY("StagedVersion", "s"),
+	PROPERTY("NextBootVersion", "s"),
+	PROPERTY("NewestVersion", "s"),
+	PROPERTY("Channel", "s"),
+	PROPERTY("Mode", "s"),
+	PROPERTY("Reboot", "s"),
+	PROPERTY("Pin", "s"),
+	PROPERTY("Hold", "b"),
+	PROPERTY("HoldReason", "s"),
+	PROPERTY("FailedVersions", "as"),
+	PROPERTY("Verdict", "s"),
+	PROPERTY("Reasons", "as"),
+	PROPERTY("LastCheck", "t"),
+	PROPERTY("LastCheckOk", "t"),
+	PROPERTY("LastError", "s"),
+	PROPERTY("NextCheck", "t"),
+	PROPERTY("Job", "s"),
+	PROPERTY("Paused", "b"),
 	SD_BUS_SIGNAL_WITH_ARGS("Progress",
 				SD_BUS_ARGS("s", verb, "s", phase, "t", done, "t", total), 0),
 	SD_BUS_SIGNAL_WITH_ARGS("Note", SD_BUS_ARGS("s", text), 0),
@@ -345,21 +447,21 @@ int bus_open(struct bus *b, struct agent *a, sd_event *event, int fd, struct err
 void bus_close(struct bus *b)
 {
 	b->call = sd_bus_message_unref(b->call);
+	bus_power_close(b);
+	json_decref(b->props);
+	b->props = NULL;
 	b->bus = sd_bus_flush_close_unref(b->bus);
 }
 
 void bus_changed(void *arg)
 {
-	struct bus *b = arg;
-
-	(void)sd_bus_emit_properties_changed(b->bus, BUS_PATH, BUS_INTERFACE, "State",
-					     "RunningVersion", NULL);
+	bus_props_changed(arg);
 }
 
 int bus_run(struct bus *b, struct err *e)
 {
 	AUTO_JSON *j = NULL;
-	int r = agent_run(b->agent, b->verb, b->arg, &j, e);
+	int r = agent_run(b->agent, b->verb, &b->args, &j, e);
 
 	/* the caller may have gone: then nobody is left to be told */
 	(void)(r < 0 ? reply_error(b->call, e) : reply_json(b->call, j));
@@ -409,15 +511,40 @@ void bus_note(void *arg, const char *text)
 				 text_clean(text, strlen(text), clean, sizeof(clean)));
 }
 
+int64_t bus_next_check(void *arg)
+{
+	static const char unit[] = "/org/freedesktop/systemd1/unit/proa_2dupdate_2etimer";
+	static const char *const clocks[] = { "NextElapseUSecRealtime", "NextElapseUSecMonotonic" };
+	struct bus *b = arg;
+	uint64_t usec = 0;
+
+	if (b->peer)
+		return 0;
+	for (size_t i = 0; i < 2; i++) {
+		if (sd_bus_get_property_trivial(b->bus, "org.freedesktop.systemd1", unit,
+						"org.freedesktop.systemd1.Timer", clocks[i], NULL,
+						't', &usec) < 0)
+			return 0;
+		if (usec == 0 || usec == UINT64_MAX)
+			continue;
+		return i == 0 ? (int64_t)(usec / 1000000)
+			      : time(NULL) + (int64_t)(usec / 1000000) -
+					(int64_t)(clock_mono_ms() / 1000);
+	}
+	return 0;
+}
+
 bool bus_leave(struct bus *b)
 {
+	if (b->asks) /* somebody is being asked for a password */
+		return false;
 	if (sd_bus_release_name(b->bus, BUS_NAME) < 0)
 		return true;
 	/* what came in before that is in the queue of this connection */
 	while (sd_event_run(b->event, 0) > 0 && b->verb == AGENT_NONE)
 		;
-	if (b->verb == AGENT_NONE)
+	if (b->verb == AGENT_NONE && !b->asks)
 		return true;
 	/* if another took the name meanwhile, this one ends after its last verb */
-	return sd_bus_request_name(b->bus, BUS_NAME, 0) < 0 && b->verb == AGENT_NONE;
+	return sd_bus_request_name(b->bus, BUS_NAME, 0) < 0 && b->verb == AGENT_NONE && !b->asks;
 }

@@ -17,6 +17,8 @@
 #define BUS_PATH      "/org/proa/Host1"
 #define BUS_INTERFACE "org.proa.Host1"
 
+struct bus_ask;
+
 struct bus {
 	struct agent *agent;
 	sd_event *event;
@@ -24,12 +26,15 @@ struct bus {
 	/* the verb that waits for the loop or runs */
 	enum agent_verb verb;
 	sd_bus_message *call; /* to be answered when it ends */
-	char arg[512];
+	struct agent_args args;
 	bool cancel;
 	bool peer;               /* not the system bus */
 	uint64_t last_signal_ms; /* of the last Progress */
 	uint64_t note_ms, notes; /* see bus_note() */
 	enum act_phase last_phase;
+	struct bus_ask *asks; /* calls that wait to be allowed */
+	json_t *props;        /* as last told */
+	uint64_t props_ms;
 };
 
 /* fd -1: the system bus, with the name taken; else a peer on fd (taken over). */
@@ -56,5 +61,7 @@ int bus_reboot(struct bus *b, uint32_t delay_s, bool force, struct err *e)
 	__attribute__((warn_unused_result));
 void bus_session(struct bus *b, struct agent_session *ret);
 void bus_wake(struct bus *b, int64_t at);
+/* When proa-update.timer elapses next, seconds since 1970; 0: not known. */
+int64_t bus_next_check(void *arg);
 
 #endif

@@ -11,12 +11,16 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "base/sys.h"
+#include "base/text.h"
 #include "base/version.h"
 #include "bootctl/uki.h"
 #include "updater/agent/mirror.h"
 #include "updater/wire/wire.h"
 
 #define OS_RELEASE    "/usr/lib/os-release"
+#define STATE         "/var/lib/proa"
+#define ROOT          "/usr/share/proa/root.json"
+#define SOCKET        "/run/proa/fetch.sock"
 #define AGE_MAX       (365ull * 24 * 3600)
 #define CHANNEL_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
@@ -42,6 +46,7 @@ static const char *const known[] = {
 	"Update.RebootWindow",
 	"Update.Pin",
 	"Update.Hold",
+	"Update.HoldReason",
 	"Update.MinimumAge",
 	"Update.MinimumVersion",
 	"Update.MaximumVersion",
@@ -104,7 +109,7 @@ static int bad_value(struct conf *c, const char *section, const char *key, const
 	uint64_t line = 0;
 
 	if (conf_origin(c, section, key, &path, &line, NULL) < 0)
-		return err_set(e, ERR_INPUT, EINVAL, "proa.conf: [%s] %s= %s", section, key, why);
+		return err_set(e, ERR_INPUT, EINVAL, "[%s] %s= %s", section, key, why);
 	return err_set(e, ERR_INPUT, EINVAL, "%s:%llu: [%s] %s= %s", path, (unsigned long long)line,
 		       section, key, why);
 }
@@ -112,7 +117,7 @@ static int bad_value(struct conf *c, const char *section, const char *key, const
 static int get(struct conf *c, const char *section, const char *key, const char *def, char *out,
 	       size_t cap, struct err *e)
 {
-	const char *s;
+	const char *s = NULL;
 	int r = conf_str(c, section, key, def, &s, e);
 
 	if (r < 0)
@@ -160,7 +165,7 @@ static int load_image(struct conf *c, struct config *cfg, struct err *e)
 			    0 ||
 		    uki_parse_osrel(text, n, &os, NULL) < 0 || !os.image_id[0])
 			return err_set(e, ERR_INPUT, ENOENT,
-				       "proa.conf: [Host] Image= is not set and " OS_RELEASE
+				       "[Host] Image= is not set in proa.conf and " OS_RELEASE
 				       " has no IMAGE_ID: say which image this host runs");
 		(void)snprintf(cfg->image, sizeof(cfg->image), "%.32s", os.image_id);
 	}
@@ -215,7 +220,7 @@ static int load_source(struct conf *c, struct config *cfg, struct err *e)
 	int r = load_urls(c, cfg, e);
 
 	if (r == 0)
-		r = get_path(c, "Source", "Root", "/usr/share/proa/root.json", cfg->root, e);
+		r = get_path(c, "Source", "Root", ROOT, cfg->root, e);
 	return r;
 }
 
@@ -235,7 +240,7 @@ static int get_seconds(struct conf *c, const char *key, uint64_t def, uint32_t *
 
 static int load_fetch(struct conf *c, struct config *cfg, struct err *e)
 {
-	int r = get_path(c, "Fetch", "Socket", "/run/proa/fetch.sock", cfg->socket, e);
+	int r = get_path(c, "Fetch", "Socket", SOCKET, cfg->socket, e);
 
 	if (r == 0)
 		r = conf_bytes(c, "Fetch", "BandwidthLimit", 0, &cfg->limit, e);
@@ -321,6 +326,32 @@ static void where_of(struct conf *c, const char *key, char out[CONFIG_WHERE_MAX]
 			       (unsigned long long)line);
 }
 
+static int hex_digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* %23 stands for '#': see config_override_format(). */
+static int load_reason(struct conf *c, struct config *cfg, struct err *e)
+{
+	char raw[CONFIG_REASON_MAX] = "";
+	size_t n = 0;
+	const char *s;
+	int r = conf_str(c, "Update", "HoldReason", "", &s, e);
+
+	for (; r == 0 && *s; s++) {
+		int high = s[0] == '%' ? hex_digit(s[1]) : -1;
+		int low = high >= 0 ? hex_digit(s[2]) : -1;
+
+		if (n + 1 == sizeof(raw))
+			return bad_value(c, "Update", "HoldReason", "is longer than 200 bytes", e);
+		raw[n++] = (char)(low >= 0 ? high * 16 + low : *s);
+		s += low >= 0 ? 2 : 0;
+	}
+	(void)text_clean(raw, n, cfg->hold_reason, sizeof(cfg->hold_reason));
+	return r;
+}
+
 static int load_policy(struct conf *c, struct config *cfg, struct err *e)
 {
 	struct release_policy *p = &cfg->policy;
@@ -340,6 +371,8 @@ static int load_policy(struct conf *c, struct config *cfg, struct err *e)
 		return bad_value(c, "Update", "MinimumVersion", "is above MaximumVersion=", e);
 	if (r == 0)
 		r = conf_bool(c, "Update", "CriticalAtOnce", false, &p->critical_at_once, e);
+	if (r == 0)
+		r = load_reason(c, cfg, e);
 	where_of(c, "Pin", cfg->pin_where);
 	where_of(c, "Hold", cfg->hold_where);
 	return r;
@@ -418,7 +451,7 @@ static int load_host(struct conf *c, struct config *cfg, struct err *e)
 	if (r == 0)
 		r = get_path(c, "Host", "ESP", NULL, cfg->esp, e);
 	if (r == 0)
-		r = get_path(c, "Host", "State", "/var/lib/proa", cfg->state, e);
+		r = get_path(c, "Host", "State", STATE, cfg->state, e);
 	if (r == 0)
 		r = get_path(c, "Host", "Efivars", NULL, cfg->efivars, e);
 	if (r == 0)
@@ -430,19 +463,30 @@ static int load_host(struct conf *c, struct config *cfg, struct err *e)
 	return r;
 }
 
-int config_load(const char *file, config_warn_fn warn, void *arg, struct config *ret, struct err *e)
+static int open_files(const char *file, struct conf **ret, struct err *e)
 {
-	struct warner w = { .fn = warn, .arg = arg };
-	struct config cfg = { .tries = 3 };
+	char state[CONFIG_PATH_MAX] = "", path[CONFIG_PATH_MAX + sizeof(CONFIG_OVERRIDE) + 1];
 	AUTO_CONF *c = NULL;
-	int r;
+	int r = file ? conf_load_file(file, &c, e) : conf_load("", "proa", &c, e);
 
-	r = file ? conf_load_file(file, &c, e) : conf_load("", "proa", &c, e);
 	if (r < 0)
 		return r;
-	r = conf_check(c, known, warn_unknown, &w, e);
-	if (r == 0)
-		r = load_host(c, &cfg, e);
+	/* a mistake in State= is found later */
+	if (get_path(c, "Host", "State", STATE, state, NULL) == 0) {
+		(void)snprintf(path, sizeof(path), "%s/" CONFIG_OVERRIDE, state);
+		r = conf_add_file(c, path, e);
+	}
+	if (r < 0)
+		return r;
+	*ret = TAKE(c);
+	return 0;
+}
+
+static int load_all(struct conf *c, struct config *ret, struct err *e)
+{
+	struct config cfg = { .tries = 3 };
+	int r = load_host(c, &cfg, e);
+
 	if (r == 0)
 		r = load_source(c, &cfg, e);
 	if (r == 0)
@@ -454,5 +498,193 @@ int config_load(const char *file, config_warn_fn warn, void *arg, struct config 
 	if (r < 0)
 		return r;
 	*ret = cfg;
+	return 0;
+}
+
+int config_load(const char *file, config_warn_fn warn, void *arg, struct config *ret, struct err *e)
+{
+	struct warner w = { .fn = warn, .arg = arg };
+	AUTO_CONF *c = NULL;
+	int r = open_files(file, &c, e);
+
+	if (r == 0)
+		r = conf_check(c, known, warn_unknown, &w, e);
+	return r < 0 ? r : load_all(c, ret, e);
+}
+
+struct release_policy config_policy(const struct config *cfg)
+{
+	struct release_policy p = cfg->policy;
+
+	p.pin_where = cfg->pin_where;
+	p.hold_where = cfg->hold_where;
+	p.hold_reason = cfg->hold_reason;
+	return p;
+}
+
+struct checker {
+	config_warn_fn fn;
+	void *arg;
+	size_t n;
+};
+
+static void found(void *arg, const char *text)
+{
+	struct checker *k = arg;
+
+	k->n++;
+	k->fn(k->arg, text);
+}
+
+static void check_windows(struct conf *c, const struct config *cfg, struct checker *k)
+{
+	struct err bad = ERR_INIT, e = ERR_INIT;
+	int64_t next;
+
+	for (size_t i = 0; i < cfg->windows.n; i++)
+		if (window_next(NULL, cfg->windows.w[i].when, 0, &next, &bad) < 0 &&
+		    bad.kind == ERR_INPUT) {
+			char why[256];
+
+			(void)snprintf(why, sizeof(why), "holds a mistake: %.230s", bad.text);
+			(void)!bad_value(c, "Update", "RebootWindow", why, &e);
+			found(k, e.text);
+		}
+}
+
+int config_check(const char *file, config_warn_fn fn, void *arg, size_t *ret, struct err *e)
+{
+	struct checker k = { .fn = fn, .arg = arg };
+	struct warner w = { .fn = found, .arg = &k };
+	struct err bad = ERR_INIT;
+	struct config cfg;
+	AUTO_CONF *c = NULL;
+	int r = open_files(file, &c, &bad);
+
+	if (r < 0 && bad.kind != ERR_INPUT) {
+		*e = bad;
+		return r;
+	}
+	if (r < 0) { /* no Key=value file: what stands behind that line cannot be told */
+		found(&k, bad.text);
+		*ret = k.n;
+		return 0;
+	}
+	r = conf_check(c, known, warn_unknown, &w, e);
+	if (r < 0)
+		return r;
+	/* each wrong setting is told and then taken for unset */
+	while ((r = load_all(c, &cfg, &bad)) < 0) {
+		found(&k, bad.text);
+		if (!conf_forget(c, bad.text))
+			break;
+	}
+	if (r == 0)
+		check_windows(c, &cfg, &k);
+	if (r == 0 && !cfg.url[0])
+		found(&k, "[Source] URL= is not set: no release can be found");
+	*ret = k.n;
+	return 0;
+}
+
+/* What counts where nothing is set; "" for what is found out on each host. */
+static const char *default_of(const char *name)
+{
+	static const char *const defaults[][2] = {
+		{ "Host.State", STATE },           { "Source.Root", ROOT },
+		{ "Update.Channel", "stable" },    { "Update.Tries", "3" },
+		{ "Update.Mode", "auto" },         { "Update.Reboot", "manual" },
+		{ "Update.Hold", "no" },           { "Update.MinimumAge", "0" },
+		{ "Update.CriticalAtOnce", "no" }, { "Fetch.Socket", SOCKET },
+		{ "Fetch.BandwidthLimit", "0" },   { "Fetch.MinimumRate", "1K" },
+		{ "Fetch.MinimumTime", "30s" },    { "Fetch.Deadline", "5min" },
+		{ "Health.Deadline", "5min" },
+	};
+
+	for (size_t i = 0; i < sizeof(defaults) / sizeof(defaults[0]); i++)
+		if (strcmp(defaults[i][0], name) == 0)
+			return defaults[i][1];
+	return "";
+}
+
+int config_each(const char *file, config_each_fn fn, void *arg, struct err *e)
+{
+	AUTO_CONF *c = NULL;
+	int r = open_files(file, &c, e);
+
+	for (size_t i = 0; r == 0 && known[i]; i++) {
+		struct config_setting s = { .value = default_of(known[i]) };
+		const char *dot = strchr(known[i], '.'), *value;
+		char section[32];
+
+		(void)snprintf(section, sizeof(section), "%.*s", (int)(dot - known[i]), known[i]);
+		s.section = section;
+		s.key = dot + 1;
+		r = conf_str(c, section, s.key, NULL, &value, e);
+		if (r == 0 && value && value[0] && strcmp(value, "auto") != 0) {
+			s.value = value;
+			(void)!conf_origin(c, section, s.key, &s.path, &s.line, NULL);
+		}
+		r = r < 0 ? r : fn(arg, &s, e);
+	}
+	return r;
+}
+
+/* '#' and ';' cannot stand in a value, and blanks or quotes at its ends would be lost. */
+static int add_escaped(struct buf *b, const char *s, struct err *e)
+{
+	int r = 0;
+
+	for (const char *p = s; r == 0 && *p; p++) {
+		bool end = p == s || !p[1];
+
+		r = strchr("#;%\"'\\", *p) || (end && *p == ' ') || (unsigned char)*p < 0x20
+			    ? buf_addf(b, e, "%%%02x", (unsigned)(unsigned char)*p)
+			    : buf_add(b, p, 1, e);
+	}
+	return r;
+}
+
+int config_override_format(const struct config_override *o, struct buf *b, struct err *e)
+{
+	int r = 0;
+
+	if (!o->pin[0] && !o->hold)
+		return 0;
+	r = buf_addf(b, e,
+		     "# Written by proad. proactl pin --none and proactl unhold take it back.\n"
+		     "[Update]\n");
+	if (r == 0 && o->pin[0])
+		r = buf_addf(b, e, "Pin=%s\n", o->pin);
+	if (r == 0 && o->hold)
+		r = buf_addf(b, e, "Hold=yes\nHoldReason=");
+	if (r == 0 && o->hold)
+		r = add_escaped(b, o->reason, e);
+	return r == 0 && o->hold ? buf_addf(b, e, "\n") : r;
+}
+
+int config_override_load(const char *state, struct config_override *ret, struct err *e)
+{
+	char path[CONFIG_PATH_MAX + sizeof(CONFIG_OVERRIDE) + 1];
+	struct config cfg = { .tries = 3 };
+	struct config_override o = { .hold = false };
+	AUTO_CONF *c = NULL;
+	int r;
+
+	(void)snprintf(path, sizeof(path), "%.255s/" CONFIG_OVERRIDE, state);
+	r = conf_load_file(path, &c, NULL);
+	if (r == -ENOENT) {
+		*ret = o;
+		return 0;
+	}
+	r = r < 0 ? conf_load_file(path, &c, e) : 0;
+	if (r == 0)
+		r = load_policy(c, &cfg, e);
+	if (r < 0)
+		return err_wrap(e, r, "remove %s", path);
+	o.hold = cfg.policy.hold;
+	memcpy(o.pin, cfg.policy.pin, sizeof(o.pin));
+	memcpy(o.reason, cfg.hold_reason, sizeof(o.reason));
+	*ret = o;
 	return 0;
 }

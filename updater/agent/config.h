@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "updater/agent/config_reboot.h"
 #include "updater/agent/window.h"
@@ -14,7 +15,14 @@
 #define CONFIG_URL_MAX  1024 /* of one mirror */
 #define CONFIG_URLS_MAX 4096
 
-#define CONFIG_WHERE_MAX 300 /* "FILE, line N" */
+#define CONFIG_WHERE_MAX  300 /* "FILE, line N" */
+#define CONFIG_REASON_MAX 201
+
+/*
+ * What a person says with `proactl pin` and `hold` lies in the state directory, not in /etc, which
+ * may be read-only and belongs to whoever manages the host. It counts before all other files.
+ */
+#define CONFIG_OVERRIDE "proactl.conf"
 
 /* What may happen by itself, each including the ones before it. */
 enum config_mode { CONFIG_MANUAL, CONFIG_CHECK, CONFIG_STAGE, CONFIG_AUTO };
@@ -56,11 +64,12 @@ struct config {
 	 */
 	struct release_policy policy;
 	char pin_where[CONFIG_WHERE_MAX], hold_where[CONFIG_WHERE_MAX];
-	char socket[CONFIG_PATH_MAX]; /* [Fetch] Socket=: of proa-fetch */
-	uint64_t limit;               /* [Fetch] BandwidthLimit=: bytes per second, 0: none */
-	uint64_t min_rate;            /* [Fetch] MinimumRate=: bytes per second, 0: any ... */
-	uint32_t min_time_s;          /* [Fetch] MinimumTime=: ... over so many seconds */
-	uint32_t deadline_s;          /* [Fetch] Deadline=: seconds for one file of metadata */
+	char hold_reason[CONFIG_REASON_MAX]; /* [Update] HoldReason= */
+	char socket[CONFIG_PATH_MAX];        /* [Fetch] Socket=: of proa-fetch */
+	uint64_t limit;      /* [Fetch] BandwidthLimit=: bytes per second, 0: none */
+	uint64_t min_rate;   /* [Fetch] MinimumRate=: bytes per second, 0: any ... */
+	uint32_t min_time_s; /* [Fetch] MinimumTime=: ... over so many seconds */
+	uint32_t deadline_s; /* [Fetch] Deadline=: seconds for one file of metadata */
 };
 
 /*
@@ -69,6 +78,45 @@ struct config {
  */
 typedef void (*config_warn_fn)(void *arg, const char *text);
 int config_load(const char *file, config_warn_fn warn, void *arg, struct config *ret, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* cfg->policy with its pointers set, into cfg. */
+struct release_policy config_policy(const struct config *cfg);
+
+/*
+ * Every mistake in the files of config_load(), not only the first: fn is given a sentence that
+ * begins with file and line where there is one; systemd is asked whether it understands the
+ * windows. *ret: how many.
+ */
+int config_check(const char *file, config_warn_fn fn, void *arg, size_t *ret, struct err *e)
+	__attribute__((warn_unused_result));
+
+/*
+ * Every key with the value in force, in the order of proa.conf(5); path NULL and line 0: the
+ * default. Values are as written, not checked.
+ */
+struct config_setting {
+	const char *section, *key, *value, *path;
+	uint64_t line;
+};
+typedef int (*config_each_fn)(void *arg, const struct config_setting *s, struct err *e);
+int config_each(const char *file, config_each_fn fn, void *arg, struct err *e)
+	__attribute__((warn_unused_result));
+
+/*
+ * What a person said, in CONFIG_OVERRIDE. Texts of config_override_format() are what config_load()
+ * reads back; an override that says nothing is an empty text. Pure.
+ */
+struct config_override {
+	char pin[RELEASE_VERSION_MAX]; /* empty: none */
+	bool hold;
+	char reason[CONFIG_REASON_MAX]; /* of the hold */
+};
+int config_override_format(const struct config_override *o, struct buf *b, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* The one in the state directory (a path); all zero when there is none. */
+int config_override_load(const char *state, struct config_override *ret, struct err *e)
 	__attribute__((warn_unused_result));
 
 #endif

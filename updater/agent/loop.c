@@ -10,14 +10,22 @@
 
 #include "base/hex.h"
 #include "base/log.h"
+#include "base/progress.h"
 #include "updater/agent/agent.h"
 #include "updater/agent/bus.h"
 
 struct loop {
 	sd_event *event;
 	struct bus bus;
-	bool stop;
+	bool stop, direct;
+	char said[64]; /* the last STATUS= */
 };
+
+static void loop_mistake(void *arg, const char *text)
+{
+	(void)arg;
+	log_event(LOG_WARNING, MSG_FAILED, NULL, "configuration: %s", text);
+}
 
 static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
 {
@@ -27,6 +35,23 @@ static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void
 	(void)si;
 	l->stop = true;
 	l->bus.cancel = true;
+	return 0;
+}
+
+/* Every verb reads the configuration anew; this says at once whether it is well. */
+static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
+{
+	struct loop *l = arg;
+	struct err e = ERR_INIT;
+	size_t n = 0;
+
+	(void)s;
+	(void)si;
+	l->bus.agent->warned = false;
+	if (config_check(l->bus.agent->config_file, loop_mistake, l, &n, &e) < 0)
+		log_err(&e, "configuration");
+	else if (n == 0)
+		log_event(LOG_INFO, MSG_STATE, NULL, "configuration read: no mistakes");
 	return 0;
 }
 
@@ -58,6 +83,24 @@ static int on_ready(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	return 0;
 }
 
+/*
+ * One event, or 0 when none came for so long. What sd-event does for the watchdog ends its wait
+ * too, which is neither.
+ */
+static int run_once(struct loop *l, uint64_t ms)
+{
+	uint64_t now = clock_mono_ms(), end = ms > UINT64_MAX - now ? UINT64_MAX : now + ms;
+	int r;
+
+	do {
+		uint64_t left = end == UINT64_MAX ? UINT64_MAX : (end - now) * 1000;
+
+		r = sd_event_run(l->event, left);
+		now = clock_mono_ms();
+	} while (r == 0 && now < end);
+	return r;
+}
+
 static int loop_wait(void *arg, int fd, short events, int timeout_ms)
 {
 	struct loop *l = arg;
@@ -73,8 +116,7 @@ static int loop_wait(void *arg, int fd, short events, int timeout_ms)
 	else
 		r = sd_event_add_io(l->event, &s, fd, (uint32_t)events, on_ready, &ready);
 	while (r >= 0 && !ready) {
-		r = sd_event_run(l->event,
-				 timeout_ms < 0 ? UINT64_MAX : (uint64_t)timeout_ms * 1000);
+		r = run_once(l, timeout_ms < 0 ? UINT64_MAX : (uint64_t)timeout_ms);
 		if (l->bus.cancel || ending(l))
 			r = -ECANCELED;
 		else if (r == 0)
@@ -88,8 +130,16 @@ static void loop_progress(void *arg, enum agent_verb v, enum act_phase phase, ui
 			  uint64_t total)
 {
 	struct loop *l = arg;
+	char text[64];
 
 	bus_progress(&l->bus, v, phase, done, total);
+	(void)snprintf(
+		text, sizeof(text), "%s: %s %u %%", agent_verb_name(v), agent_phase_name(phase),
+		total ? (unsigned)(done >= total ? 100 : (double)done / (double)total * 100) : 0);
+	if (strcmp(text, l->said) == 0)
+		return;
+	(void)snprintf(l->said, sizeof(l->said), "%s", text);
+	(void)sd_notifyf(0, "STATUS=%s", text);
 }
 
 static void loop_note(void *arg, const char *text)
@@ -127,6 +177,13 @@ static void loop_wake(void *arg, int64_t at)
 	struct loop *l = arg;
 
 	bus_wake(&l->bus, at);
+}
+
+static int64_t loop_next_check(void *arg)
+{
+	struct loop *l = arg;
+
+	return bus_next_check(&l->bus);
 }
 
 /* One line per state change. */
@@ -189,7 +246,10 @@ static void run_verb(struct loop *l)
 
 	if (!l->bus.peer)
 		log_event(LOG_INFO, MSG_STATE, NULL, "%s: begins", verb);
+	(void)sd_notifyf(0, "STATUS=%s", verb);
 	r = bus_run(&l->bus, &e);
+	l->said[0] = '\0';
+	(void)sd_notify(0, "STATUS=waiting");
 	tell(l, l->bus.agent);
 	if (l->bus.peer) /* who asked is told, and nobody else is there */
 		return;
@@ -209,7 +269,7 @@ static int serve(struct loop *l, bool service)
 			run_verb(l);
 			continue;
 		}
-		r = sd_event_run(l->event, service ? LOOP_IDLE_S * 1000000ull : UINT64_MAX);
+		r = run_once(l, service ? LOOP_IDLE_S * 1000ull : UINT64_MAX);
 		if (r < 0)
 			return r;
 		if (r == 0 && service && bus_leave(&l->bus))
@@ -226,15 +286,22 @@ static int add_signals(struct loop *l)
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -1;
 	r = sd_event_add_signal(l->event, NULL, SIGTERM, on_signal, l);
-	return r < 0 ? r : sd_event_add_signal(l->event, NULL, SIGINT, on_signal, l);
+	if (r >= 0)
+		r = sd_event_add_signal(l->event, NULL, SIGINT, on_signal, l);
+	if (r >= 0)
+		r = l->direct ? sd_event_add_signal(l->event, NULL, SIGHUP, on_signal, l)
+			      : sd_event_add_signal(l->event, NULL, SIGHUP, on_reload, l);
+	/* WATCHDOG=1 as often as WatchdogSec= asks; while a verb runs loop_pump() comes by here */
+	return r < 0 ? r : sd_event_set_watchdog(l->event, 1);
 }
 
 int loop_run(struct agent *a, int fd, struct err *e)
 {
-	struct loop l = { .stop = false };
+	struct loop l = { .direct = fd >= 0 };
 	struct err settle = ERR_INIT;
 	int r = sd_event_default(&l.event);
 
@@ -250,6 +317,7 @@ int loop_run(struct agent *a, int fd, struct err *e)
 	a->reboot = loop_reboot;
 	a->session = loop_session;
 	a->wake = loop_wake;
+	a->next_check = loop_next_check;
 	/* cppcheck-suppress autoVariables ; a serves nobody after this function */
 	a->arg = &l;
 	r = bus_open(&l.bus, a, l.event, fd, e);

@@ -119,7 +119,7 @@ int main(int argc, char **argv)
 	r = o.settle ? loop_settle(&a, &e) : loop_run(&a, fd, &e);
 	agent_done(&a);
 	if (r < 0) {
-		log_err(&e, o.settle ? "settle" : "proad");
+		log_err(&e, o.settle ? "settle" : NULL);
 		return EXIT_FAILURE;
 	}
 	return EXIT_SUCCESS;

@@ -24,6 +24,21 @@ int report_status(const struct host *h, const struct record *rec, const struct m
 int report_window(const struct config *conf, int64_t now, json_t *status, struct err *e)
 	__attribute__((warn_unused_result));
 
+/* Adds "pin" {"version", "where"} and "hold" {"reason", "where"}, null when there is none. */
+int report_policy(const struct config *conf, json_t *status, struct err *e)
+	__attribute__((warn_unused_result));
+
+/* Adds "next_check"; 0: null. */
+int report_next_check(int64_t when, json_t *status, struct err *e)
+	__attribute__((warn_unused_result));
+
+/*
+ * {"problems": [sentences], "settings": [{"section", "key", "value", "file", "line"}]} of the
+ * configuration (file as of config_load()); file and line null where the default counts.
+ */
+int report_config(const char *file, json_t **ret, struct err *e)
+	__attribute__((warn_unused_result));
+
 int report_decision(const struct host *h, const struct release_decision *d, json_t **ret,
 		    struct err *e) __attribute__((warn_unused_result));
 

@@ -225,26 +225,21 @@ struct search {
 	uint64_t version; /* of its timestamp */
 	bool done[MIRRORS_MAX];
 	unsigned failed;
-	struct err bad; /* of the first that failed, then of all */
+	struct err bad; /* of the first that failed; RETRY when one of them may be back */
 	enum tuf_reason why;
 	struct tuf_expired expired;
 };
 
 static void search_failed(struct search *s, const struct err *mine, const struct trust *t)
 {
-	struct err first = s->bad;
-
 	if (s->why == TUF_REASON_NONE) {
 		s->why = t->why;
 		s->expired = t->expired;
 	}
-	if (s->failed++ == 0) {
+	if (s->failed++ == 0)
 		s->bad = *mine;
-		return;
-	}
-	/* one that may be back is worth another try later */
-	(void)!err_set(&s->bad, mine->kind == ERR_RETRY ? mine->kind : first.kind, first.os,
-		       "%.230s; %.230s", first.text, mine->text);
+	else if (mine->kind == ERR_RETRY) /* one that may be back is worth another try later */
+		s->bad.kind = mine->kind;
 }
 
 static int try_mirror(const struct trust_job *job, int store, size_t i, struct search *s,
@@ -311,6 +306,8 @@ int trust_refresh(const struct trust_job *job, struct trust *ret, struct err *e)
 	ret->why = s.why;
 	ret->expired = s.expired;
 	*e = s.bad;
+	if (n > 1) /* of the others proactl why tells */
+		return err_wrap(e, -s.bad.os, "none of the %zu mirrors has metadata to trust", n);
 	return -s.bad.os;
 }
 

@@ -302,7 +302,7 @@ static int draw_first(const json_t *s, int64_t now, struct buf *out, struct err 
 static int draw_channel(const json_t *s, int64_t now, struct buf *out, struct err *e)
 {
 	char channel[TEXT_MAX], newest[TEXT_MAX], at[TEXT_MAX], error[TEXT_MAX];
-	int64_t last = when(s, "last_check");
+	int64_t last = when(s, "last_check"), coming = when(s, "next_check");
 	int r = buf_addf(out, e, "  channel %s", text_of(s, "channel", channel));
 
 	if (r == 0 && has(s, "newest"))
@@ -311,9 +311,28 @@ static int draw_channel(const json_t *s, int64_t now, struct buf *out, struct er
 		r = buf_addf(out, e, "; looked %s.\n", moment(last, now, at));
 	else if (r == 0)
 		r = buf_addf(out, e, "; never looked yet (proactl check).\n");
+	if (r == 0 && coming > now)
+		r = buf_addf(out, e, "  Looks again %s.\n", moment(coming, now, at));
 	if (r == 0 && has(s, "last_error"))
 		r = buf_addf(out, e, "  The last look failed: %s\n",
 			     text_of(s, "last_error", error));
+	return r;
+}
+
+/* What a person or the configuration says of this host. */
+static int draw_said(const json_t *s, struct buf *out, struct err *e)
+{
+	const json_t *pin = json_object_get(s, "pin"), *hold = json_object_get(s, "hold");
+	char text[TEXT_MAX], where[TEXT_MAX];
+	int r = 0;
+
+	if (json_is_object(pin))
+		r = buf_addf(out, e, "  pinned to %s (%s).\n", text_of(pin, "version", text),
+			     text_of(pin, "where", where));
+	if (r == 0 && json_is_object(hold))
+		r = buf_addf(out, e, "  on hold%s%s (%s).\n", has(hold, "reason") ? ": " : "",
+			     has(hold, "reason") ? text_of(hold, "reason", text) : "",
+			     text_of(hold, "where", where));
 	return r;
 }
 
@@ -366,6 +385,8 @@ int draw_status(const json_t *status, int64_t now, struct buf *out, struct err *
 		r = draw_slots(status, &b, e);
 	if (r == 0)
 		r = draw_channel(status, now, &b, e);
+	if (r == 0)
+		r = draw_said(status, &b, e);
 	if (r == 0)
 		r = draw_failed(status, now, &b, e);
 	if (r == 0)
@@ -504,6 +525,36 @@ static int draw_notes(const json_t *of, struct buf *out, struct err *e)
 	return r;
 }
 
+/* Who may not look anew is told when somebody did. */
+static int draw_looked(const json_t *why, int64_t now, struct buf *out, struct err *e)
+{
+	char at[TEXT_MAX];
+
+	if (!has(why, "looked"))
+		return 0;
+	return buf_addf(out, e, "As of %s:\n", moment(when(why, "looked"), now, at));
+}
+
+/* Which mirrors failed; with one that is all of the error, so it is not said twice. */
+static int draw_mirrors(const json_t *of, struct buf *out, struct err *e)
+{
+	const json_t *arr = json_object_get(of, "mirrors");
+	char url[TEXT_MAX], text[TEXT_MAX];
+	int r = 0;
+
+	if (has(of, "error") && json_array_size(arr) < 2)
+		return 0;
+	for (size_t i = 0; r == 0 && i < json_array_size(arr); i++) {
+		const json_t *m = json_array_get(arr, i);
+
+		(void)text_of(m, "error", text);
+		r = strstr(text, text_of(m, "url", url))
+			    ? buf_addf(out, e, "Mirror: %s.\n", text)
+			    : buf_addf(out, e, "Mirror %s: %s.\n", url, text);
+	}
+	return r;
+}
+
 int draw_why(const json_t *why, int64_t now, struct buf *out, struct err *e)
 {
 	const json_t *s = json_object_get(why, "status"), *d = json_object_get(why, "decision");
@@ -516,6 +567,9 @@ int draw_why(const json_t *why, int64_t now, struct buf *out, struct err *e)
 	(void)text_of(s, json_is_true(json_object_get(s, "live")) ? "host" : "disk", host);
 	if (json_is_object(run))
 		(void)text_of(run, "version", version);
+	r = draw_looked(why, now, &b, e);
+	if (r < 0)
+		return r;
 	if (!json_is_object(d)) {
 		r = buf_addf(&b, e, "%s %ss %s. What it should %s is not known:\n  %s\n", host,
 			     runs, version, runs, text_of(why, "error", error));
@@ -530,6 +584,10 @@ int draw_why(const json_t *why, int64_t now, struct buf *out, struct err *e)
 		r = draw_pending(s, now, &b, e);
 	if (r == 0)
 		r = draw_notes(json_is_object(d) ? d : why, &b, e);
+	if (r == 0)
+		r = draw_mirrors(json_is_object(d) ? d : why, &b, e);
+	if (r == 0 && when(s, "next_check") > now)
+		r = buf_addf(&b, e, "Looks again %s.\n", moment(when(s, "next_check"), now, error));
 	return r == 0 ? draw_fold(&b, out, e) : r;
 }
 

@@ -43,6 +43,17 @@ int draw_fold(const struct buf *in, struct buf *out, struct err *e)
 /* What Plan says that Stage would do. */
 int draw_plan(const json_t *plan, struct buf *out, struct err *e)
 	__attribute__((warn_unused_result));
+/* After pin, hold, unhold: what is in force now, and who says so. */
+int draw_policy(const json_t *policy, int64_t now, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
+/* A configuration: its mistakes, or what is in force. */
+int draw_problems(const json_t *config, int64_t now, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
+int draw_settings(const json_t *config, int64_t now, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
+/* A status as one line, for logs and terminals that cannot be cleared. */
+int draw_line(const json_t *status, int64_t now, struct buf *out, struct err *e)
+	__attribute__((warn_unused_result));
 int draw_applied(const json_t *result, struct buf *out, struct err *e)
 	__attribute__((warn_unused_result));
 

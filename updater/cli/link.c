@@ -13,6 +13,7 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
+#include "base/progress.h"
 #include "base/spawn.h"
 
 #define PATH_OBJ  "/org/proa/Host1"
@@ -29,6 +30,7 @@ struct link {
 	const char *dest; /* NULL: peer to peer */
 	pid_t pid;
 	unsigned interrupts;
+	bool calling, heard; /* a call waits; a signal came since link_wait() began */
 	/* the call that waits */
 	bool over;
 	json_t *json;
@@ -42,8 +44,19 @@ static int on_progress(sd_bus_message *m, void *arg, sd_bus_error *error)
 	uint64_t done, total;
 
 	(void)error;
+	l->heard = true;
 	if (sd_bus_message_read(m, "sstt", &verb, &phase, &done, &total) >= 0 && l->o.progress)
 		l->o.progress(l->o.arg, verb, phase, done, total);
+	return 0;
+}
+
+static int on_changed(sd_bus_message *m, void *arg, sd_bus_error *error)
+{
+	struct link *l = arg;
+
+	(void)m;
+	(void)error;
+	l->heard = true;
 	return 0;
 }
 
@@ -64,7 +77,7 @@ static int on_interrupt(sd_event_source *s, const struct signalfd_siginfo *si, v
 
 	(void)s;
 	(void)si;
-	if (l->interrupts++ == 0) {
+	if (l->interrupts++ == 0 && l->calling) {
 		if (l->o.note)
 			l->o.note(l->o.arg, "cancelling; again to stop waiting");
 		return sd_bus_call_method_async(l->bus, NULL, l->dest, PATH_OBJ, INTERFACE,
@@ -148,6 +161,10 @@ static int start(struct link *l, struct err *e)
 	if (r >= 0)
 		r = sd_bus_match_signal(l->bus, NULL, NULL, PATH_OBJ, INTERFACE, "Note", on_note,
 					l);
+	if (r >= 0)
+		r = sd_bus_match_signal(l->bus, NULL, NULL, PATH_OBJ,
+					"org.freedesktop.DBus.Properties", "PropertiesChanged",
+					on_changed, l);
 	if (r < 0)
 		return err_set(e, ERR_HOST, -r, "cannot listen to proad: %s", strerror(-r));
 	return 0;
@@ -205,9 +222,16 @@ static void take_error(struct link *l, const sd_bus_error *error)
 	const char *name = error->name ? error->name : "";
 
 	l->err = (struct err){ .kind = kind_of(name), .os = EIO };
-	if (strcmp(name, SD_BUS_ERROR_ACCESS_DENIED) == 0)
-		(void)snprintf(l->err.text, sizeof(l->err.text), "only root may do this (sudo)");
-	else if (strcmp(name, SD_BUS_ERROR_SERVICE_UNKNOWN) == 0)
+	if (strcmp(name, SD_BUS_ERROR_ACCESS_DENIED) == 0 ||
+	    strcmp(name, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED) == 0) {
+		/* the bus itself does not say what is missing, proad does */
+		const char *says = error->message && strstr(error->message, "org.proa.")
+					   ? error->message
+					   : "only root may do this (sudo)";
+
+		l->err.os = EACCES;
+		(void)snprintf(l->err.text, sizeof(l->err.text), "%.450s", says);
+	} else if (strcmp(name, SD_BUS_ERROR_SERVICE_UNKNOWN) == 0)
 		(void)snprintf(l->err.text, sizeof(l->err.text),
 			       "proad is not installed as a service here: proactl --direct works "
 			       "without it");
@@ -237,7 +261,8 @@ static int on_reply(sd_bus_message *m, void *arg, sd_bus_error *error)
 	return 0;
 }
 
-int link_call(struct link *l, const char *method, const char *arg, json_t **ret, struct err *e)
+int link_call(struct link *l, const char *method, const char *const *args, json_t **ret,
+	      struct err *e)
 {
 	sd_bus_message *m = NULL;
 	sd_bus_slot *slot = NULL;
@@ -248,14 +273,18 @@ int link_call(struct link *l, const char *method, const char *arg, json_t **ret,
 	json_decref(l->json);
 	l->json = NULL;
 	r = sd_bus_message_new_method_call(l->bus, &m, l->dest, PATH_OBJ, INTERFACE, method);
-	if (r >= 0 && arg)
-		r = sd_bus_message_append(m, "s", arg);
+	for (; r >= 0 && *args; args++)
+		r = sd_bus_message_append(m, "s", *args);
+	if (r >= 0) /* a person is there to be asked */
+		r = sd_bus_message_set_allow_interactive_authorization(m, 1);
+	l->calling = true;
 	if (r >= 0)
 		r = sd_bus_call_async(l->bus, &slot, m, on_reply, l, UINT64_MAX);
 	(void)sd_bus_message_unref(m);
 	while (r >= 0 && !l->over)
 		r = sd_event_run(l->event, UINT64_MAX);
 	(void)sd_bus_slot_unref(slot);
+	l->calling = false;
 	if (r < 0)
 		return err_set(e, ERR_HOST, -r, "lost the connection to proad: %s", strerror(-r));
 	if (!l->json)
@@ -263,4 +292,25 @@ int link_call(struct link *l, const char *method, const char *arg, json_t **ret,
 			       "%s", l->err.text);
 	*ret = json_incref(l->json);
 	return 0;
+}
+
+int link_wait(struct link *l, unsigned ms, struct err *e)
+{
+	uint64_t end = clock_mono_ms() + ms;
+
+	l->heard = false;
+	while (!l->heard && l->interrupts == 0) {
+		uint64_t now = clock_mono_ms();
+		int r;
+
+		if (now >= end)
+			return 0;
+		r = sd_event_run(l->event, (end - now) * 1000);
+		if (r < 0)
+			return err_set(e, ERR_HOST, -r, "lost the connection to proad: %s",
+				       strerror(-r));
+	}
+	if (l->interrupts)
+		return err_set(e, ERR_RETRY, ECANCELED, "interrupted");
+	return 1;
 }

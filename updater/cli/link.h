@@ -33,11 +33,17 @@ static inline void link_freep(struct link **l)
 #define AUTO_LINK __attribute__((cleanup(link_freep))) struct link
 
 /*
- * Calls a method of org.proa.Host1 (arg: its one string, or NULL) and waits without limit, serving
- * signals. The first ^C asks proad to cancel; the second gives up waiting. *ret is the JSON it
- * answered. The error is proad's own sentence.
+ * Calls a method of org.proa.Host1 (args: its texts, NULL-terminated) and waits without limit,
+ * serving signals. The first ^C asks proad to cancel; the second gives up waiting. *ret is the JSON
+ * it answered. The error is proad's own sentence; -EACCES: who calls may not.
  */
-int link_call(struct link *l, const char *method, const char *arg, json_t **ret, struct err *e)
-	__attribute__((warn_unused_result));
+int link_call(struct link *l, const char *method, const char *const *args, json_t **ret,
+	      struct err *e) __attribute__((warn_unused_result));
+
+/*
+ * Waits until proad has sent a signal, at most `ms` milliseconds: 1, or 0. -ECANCELED when somebody
+ * has typed ^C, then and ever after.
+ */
+int link_wait(struct link *l, unsigned ms, struct err *e) __attribute__((warn_unused_result));
 
 #endif

@@ -11,155 +11,56 @@
 #include "base/num.h"
 #include "base/progress.h"
 #include "base/text.h"
+#include "updater/cli/cli.h"
 #include "updater/cli/draw.h"
-#include "updater/cli/link.h"
-
-/* Exit statuses, proactl(1). */
-enum { DONE = 0, FAILED = 1, USAGE = 2, NOTHING = 3, WAITING = 4 };
-
-struct cli {
-	struct link_options link_options;
-	bool json, reboot, unattended;
-	bool dry_run, any_size, force;
-	bool quiet; /* the answers are printed together at the end */
-	const char *reason;
-	struct link *link;
-	struct progress bar;
-	char phase[16];
-};
 
 static void usage(FILE *to)
 {
-	(void)fputs("Usage: proactl [OPTIONS] VERB\n"
-		    "\n"
-		    "  status             what runs, what is in the two slots, what boots next\n"
-		    "  check              look for a newer release, change nothing\n"
-		    "  stage              fetch it, write it to the other slot, prove it\n"
-		    "                     [--dry-run] [--any-size]\n"
-		    "  apply              make what is staged boot next\n"
-		    "  update             stage and apply [--reboot] [--unattended] [--any-size]\n"
-		    "  pause              hold what proad is doing\n"
-		    "  continue           let it go on\n"
-		    "  limit BYTES|off    bandwidth a second, for the download that runs\n"
-		    "  reboot             reboot into what boots next [--force] [--unattended]\n"
-		    "  why                which release this host should run, and what stands in "
-		    "the way\n"
-		    "  rollback           back to the release before [--reason TEXT]\n"
-		    "  forgive VERSION    let a release that failed here be tried again\n"
-		    "  history [ID]       what happened here, and why\n"
-		    "  health             the health checks of this boot, and of the last bad one\n"
-		    "  audit [OPTION...]  prove what runs: proa-audit(1) report\n"
-		    "\n"
-		    "  --direct           without the system bus: start proad as a child (root)\n"
-		    "  --config FILE      with --direct: instead of proa.conf(5)\n"
-		    "  --json             print the answer as JSON\n"
-		    "  --reboot           update: reboot when it is applied\n"
-		    "  --unattended       update, reboot: only as far as [Update] says\n"
-		    "  --dry-run          stage: say what would be fetched, copied and written\n"
-		    "  --any-size         stage, update: also more than MaxDownload= allows\n"
-		    "  --reason TEXT      rollback: for the history\n"
-		    "  --force            reboot: without lock and hooks, whoever inhibits it\n"
-		    "  --help, --version\n"
-		    "\n"
-		    "Exit status: 0 done, 1 failed, 2 usage, 3 nothing to do, 4 waiting.\n"
-		    "Example: proactl update --reboot\n",
-		    to);
-}
-
-/* What proad's phases are called on the screen; a phase that is not drawn has none. */
-static const char *phase_label(const char *phase)
-{
-	static const char *const labels[][2] = {
-		{ "uki", "kernel" },    { "scan", "looking" }, { "write", "writing" },
-		{ "prove", "proving" }, { "esp", "applying" },
-	};
-
-	for (size_t i = 0; i < sizeof(labels) / sizeof(labels[0]); i++)
-		if (strcmp(phase, labels[i][0]) == 0)
-			return labels[i][1];
-	return NULL;
-}
-
-static void on_progress(void *arg, const char *verb, const char *phase, uint64_t done,
-			uint64_t total)
-{
-	struct cli *c = arg;
-	const char *label = phase_label(phase);
-	uint64_t now = clock_mono_ms();
-
-	(void)verb;
-	if (!label || c->json)
-		return;
-	if (strcmp(c->phase, phase) != 0) {
-		progress_end(&c->bar);
-		progress_begin(&c->bar, stderr, label, total, now);
-		(void)snprintf(c->phase, sizeof(c->phase), "%s", phase);
-	}
-	progress_set(&c->bar, done, now);
-}
-
-static void end_progress(struct cli *c)
-{
-	if (c->phase[0])
-		progress_end(&c->bar);
-	c->phase[0] = '\0';
-}
-
-static void on_note(void *arg, const char *text)
-{
-	struct cli *c = arg;
-	char clean[512];
-
-	end_progress(c);
-	(void)fprintf(stderr, "proactl: %s\n",
-		      text_clean(text, strlen(text), clean, sizeof(clean)));
-}
-
-static int fail(struct cli *c, const struct err *e)
-{
-	char clean[sizeof(e->text)];
-
-	end_progress(c);
-	(void)fprintf(stderr, "proactl: %s\n",
-		      text_clean(e->text, strlen(e->text), clean, sizeof(clean)));
-	return FAILED;
-}
-
-static int call(struct cli *c, const char *method, const char *arg, json_t **ret, struct err *e)
-{
-	int r = link_call(c->link, method, arg, ret, e);
-
-	end_progress(c);
-	return r;
-}
-
-static int print_json(struct cli *c, const json_t *j)
-{
-	AUTO_BUF b = BUF_INIT;
-	struct err e = ERR_INIT;
-
-	if (json_write(j, true, &b, &e) < 0)
-		return fail(c, &e);
-	(void)printf("%s\n", b.p);
-	return DONE;
-}
-
-typedef int (*draw_fn)(const json_t *j, int64_t now, struct buf *out, struct err *e);
-
-static int show(struct cli *c, const json_t *j, draw_fn draw)
-{
-	AUTO_BUF b = BUF_INIT;
-	struct err e = ERR_INIT;
-
-	if (c->quiet)
-		return DONE;
-	if (c->json)
-		return print_json(c, j);
-	if (draw(j, time(NULL), &b, &e) < 0)
-		return fail(c, &e);
-	(void)fputs(b.p ? b.p : "", stdout);
-	(void)fflush(stdout);
-	return DONE;
+	(void)fputs(
+		"Usage: proactl [OPTIONS] VERB\n"
+		"\n"
+		"  status             what runs, what is in the two slots, what boots next\n"
+		"                     [--watch]\n"
+		"  check              look for a newer release, change nothing\n"
+		"  stage              fetch it, write it to the other slot, prove it\n"
+		"                     [--dry-run] [--any-size]\n"
+		"  apply              make what is staged boot next\n"
+		"  update             stage and apply [--reboot] [--unattended] [--any-size]\n"
+		"                     [--watch]\n"
+		"  pause              hold what proad is doing\n"
+		"  continue           let it go on\n"
+		"  limit BYTES|off    bandwidth a second, for the download that runs\n"
+		"  reboot             reboot into what boots next [--force] [--unattended]\n"
+		"  why                which release this host should run, and what stands in "
+		"the way\n"
+		"  rollback           back to the release before, or to another [--to VERSION]\n"
+		"                     [--reason TEXT]\n"
+		"  forgive VERSION    let a release that failed here be tried again\n"
+		"  pin VERSION|--none stay on a version, or on those that begin with it\n"
+		"  hold               take nothing new [--reason TEXT]\n"
+		"  unhold             take new releases again\n"
+		"  config check|show  mistakes in proa.conf(5); what is in force, and why\n"
+		"  history [ID]       what happened here, and why\n"
+		"  health             the health checks of this boot, and of the last bad one\n"
+		"  audit [OPTION...]  prove what runs: proa-audit(1) report\n"
+		"\n"
+		"  --direct           without the system bus: start proad as a child (root)\n"
+		"  --config FILE      with --direct: instead of proa.conf(5)\n"
+		"  --json             print the answer as JSON\n"
+		"  --reboot           update: reboot when it is applied\n"
+		"  --unattended       update, reboot: only as far as [Update] says\n"
+		"  --dry-run          stage: say what would be fetched, copied and written\n"
+		"  --any-size         stage, update: also more than MaxDownload= allows\n"
+		"  --reason TEXT      rollback: for the history; hold: for proactl why\n"
+		"  --to VERSION       rollback: to this release, and stay there\n"
+		"  --watch            status: again and again, until ^C;\n"
+		"                     update: see what runs already to its end first\n"
+		"  --force            reboot: without lock and hooks, whoever inhibits it\n"
+		"  --help, --version\n"
+		"\n"
+		"Exit status: 0 done, 1 failed, 2 usage, 3 nothing to do, 4 waiting.\n"
+		"Example: proactl update --reboot\n",
+		to);
 }
 
 static bool verdict_is(const json_t *j, const char *v)
@@ -183,20 +84,30 @@ static int verb_status(struct cli *c, const char *arg)
 	struct err e = ERR_INIT;
 
 	(void)arg;
-	if (call(c, "Describe", NULL, &j, &e) < 0)
-		return fail(c, &e);
-	return show(c, j, draw_status);
+	if (c->watch)
+		return verb_watch(c);
+	if (cli_call(c, "Describe", NULL, &j, &e) < 0)
+		return cli_fail(c, &e);
+	return cli_show(c, j, draw_status);
 }
 
+/* Who may not look anew is told what the last look said. */
 static int verb_why(struct cli *c, const char *arg)
 {
 	AUTO_JSON *j = NULL;
-	struct err e = ERR_INIT;
+	struct err e = ERR_INIT, last = ERR_INIT;
+	int r;
 
 	(void)arg;
-	if (call(c, "Why", NULL, &j, &e) < 0)
-		return fail(c, &e);
-	return show(c, j, draw_why);
+	r = cli_call(c, "Why", NULL, &j, &e);
+	if (r < 0 && e.os == EACCES && cli_call(c, "Explain", NULL, &j, &last) < 0)
+		return cli_fail(c, &e);
+	if (r < 0 && e.os != EACCES)
+		return cli_fail(c, &e);
+	r = cli_show(c, j, draw_why);
+	if (r == DONE && !json_is_object(json_object_get(j, "decision")))
+		return FAILED; /* what this host should run is not known */
+	return r;
 }
 
 static int verb_check(struct cli *c, const char *arg)
@@ -206,9 +117,9 @@ static int verb_check(struct cli *c, const char *arg)
 	int r;
 
 	(void)arg;
-	if (call(c, "Check", NULL, &j, &e) < 0)
-		return fail(c, &e);
-	r = show(c, j, draw_check);
+	if (cli_call(c, "Check", NULL, &j, &e) < 0)
+		return cli_fail(c, &e);
+	r = cli_show(c, j, draw_check);
 	return r == DONE ? verdict_status(j) : r;
 }
 
@@ -231,9 +142,9 @@ static int stage(struct cli *c, json_t **ret)
 	struct err e = ERR_INIT;
 	int r;
 
-	if (call(c, c->any_size ? "StageAnySize" : "Stage", NULL, ret, &e) < 0)
-		return fail(c, &e);
-	r = show(c, *ret, draw_stage_result);
+	if (cli_call(c, c->any_size ? "StageAnySize" : "Stage", NULL, ret, &e) < 0)
+		return cli_fail(c, &e);
+	r = cli_show(c, *ret, draw_stage_result);
 	if (r == DONE && verdict_is(*ret, "update"))
 		return json_is_true(json_object_get(*ret, "nothing")) ? NOTHING : DONE;
 	return r == DONE ? verdict_status(*ret) : r;
@@ -253,9 +164,9 @@ static int verb_plan(struct cli *c)
 	struct err e = ERR_INIT;
 	int r;
 
-	if (call(c, "Plan", NULL, &j, &e) < 0)
-		return fail(c, &e);
-	r = show(c, j, draw_plan_result);
+	if (cli_call(c, "Plan", NULL, &j, &e) < 0)
+		return cli_fail(c, &e);
+	r = cli_show(c, j, draw_plan_result);
 	if (r == DONE && json_is_true(json_object_get(j, "nothing")))
 		return NOTHING;
 	return r == DONE ? verdict_status(j) : r;
@@ -276,10 +187,10 @@ static int hold(struct cli *c, const char *method, const char *arg, const char *
 	struct err e = ERR_INIT;
 	bool nothing;
 
-	if (call(c, method, arg, &j, &e) < 0)
-		return fail(c, &e);
+	if (cli_call(c, method, arg, &j, &e) < 0)
+		return cli_fail(c, &e);
 	nothing = json_is_true(json_object_get(j, "nothing"));
-	if (c->json && print_json(c, j) != DONE)
+	if (c->json && cli_print_json(c, j) != DONE)
 		return FAILED;
 	if (!c->json)
 		puts(nothing ? "nothing runs" : done);
@@ -306,9 +217,9 @@ static int apply(struct cli *c, json_t **ret)
 	struct err e = ERR_INIT;
 	int r;
 
-	if (call(c, "Apply", NULL, ret, &e) < 0)
-		return fail(c, &e);
-	r = show(c, *ret, draw_apply_result);
+	if (cli_call(c, "Apply", NULL, ret, &e) < 0)
+		return cli_fail(c, &e);
+	r = cli_show(c, *ret, draw_apply_result);
 	return r == DONE && json_is_true(json_object_get(*ret, "nothing")) ? NOTHING : r;
 }
 
@@ -330,9 +241,9 @@ static int verb_reboot(struct cli *c, const char *arg)
 	int r;
 
 	(void)arg;
-	if (call(c, method, NULL, &j, &e) < 0)
-		return fail(c, &e);
-	r = show(c, j, draw_rebooting);
+	if (cli_call(c, method, NULL, &j, &e) < 0)
+		return cli_fail(c, &e);
+	r = cli_show(c, j, draw_rebooting);
 	if (r == DONE && verdict_is(j, "nothing"))
 		return NOTHING;
 	return r == DONE && verdict_is(j, "waits") ? WAITING : r;
@@ -346,8 +257,8 @@ static int reboots_itself(struct cli *c, bool *ret)
 	struct err e = ERR_INIT;
 	const char *reboot;
 
-	if (call(c, "Describe", NULL, &j, &e) < 0)
-		return fail(c, &e);
+	if (cli_call(c, "Describe", NULL, &j, &e) < 0)
+		return cli_fail(c, &e);
 	reboot = json_string_value(json_object_get(j, "reboot"));
 	if (json_is_true(json_object_get(j, "live"))) { /* then proad says so, and why not */
 		*ret = !reboot || strcmp(reboot, "manual") != 0;
@@ -371,8 +282,8 @@ static int unattended_mode(struct cli *c, char mode[16])
 	struct err e = ERR_INIT;
 	const char *s;
 
-	if (call(c, "Describe", NULL, &j, &e) < 0)
-		return fail(c, &e);
+	if (cli_call(c, "Describe", NULL, &j, &e) < 0)
+		return cli_fail(c, &e);
 	s = json_string_value(json_object_get(j, "mode"));
 	(void)snprintf(mode, 16, "%s", s ? s : "auto");
 	return DONE;
@@ -387,7 +298,7 @@ static int print_update(struct cli *c, json_t *staged, json_t *applied)
 
 	if (r == 0)
 		r = json_put(o, "apply", applied ? json_incref(applied) : json_null(), &e);
-	return r < 0 ? fail(c, &e) : print_json(c, o);
+	return r < 0 ? cli_fail(c, &e) : cli_print_json(c, o);
 }
 
 /* Stages and applies; then reboots if somebody or the configuration says so. */
@@ -422,7 +333,10 @@ static int update(struct cli *c)
 static int verb_update(struct cli *c, const char *arg)
 {
 	char mode[16] = "auto";
-	int r = c->unattended ? unattended_mode(c, mode) : DONE;
+	int r = c->watch ? verb_watch_job(c) : DONE;
+
+	if (r == DONE && c->unattended)
+		r = unattended_mode(c, mode);
 
 	if (r != DONE)
 		return r;
@@ -438,42 +352,15 @@ static int verb_update(struct cli *c, const char *arg)
 	return update(c);
 }
 
-static const char *clean_member(const json_t *j, const char *key, char *out, size_t cap)
-{
-	const char *s = json_string_value(json_object_get(j, key));
-
-	return text_clean(s && s[0] ? s : "?", s && s[0] ? strlen(s) : 1, out, cap);
-}
-
-static int verb_rollback(struct cli *c, const char *arg)
-{
-	AUTO_JSON *j = NULL;
-	struct err e = ERR_INIT;
-	char next[128], gone[128];
-	bool reboot;
-
-	(void)arg;
-	if (call(c, "Rollback", c->reason ? c->reason : "", &j, &e) < 0)
-		return fail(c, &e);
-	if (c->json)
-		return print_json(c, j);
-	reboot = json_is_true(json_object_get(j, "reboot_needed"));
-	(void)clean_member(j, "version", gone, sizeof(gone));
-	(void)printf("%s boots next%s.\n%s will not be tried again here (proactl forgive %s).\n",
-		     clean_member(j, "next", next, sizeof(next)), reboot ? ": proactl reboot" : "",
-		     gone, gone);
-	return DONE;
-}
-
 static int verb_forgive(struct cli *c, const char *arg)
 {
 	AUTO_JSON *j = NULL;
 	struct err e = ERR_INIT;
 
-	if (call(c, "Forgive", arg, &j, &e) < 0)
-		return fail(c, &e);
+	if (cli_call(c, "Forgive", arg, &j, &e) < 0)
+		return cli_fail(c, &e);
 	if (c->json)
-		return print_json(c, j);
+		return cli_print_json(c, j);
 	(void)printf("%s may be tried here again\n", arg);
 	return DONE;
 }
@@ -486,15 +373,15 @@ static int verb_history(struct cli *c, const char *arg)
 	uint64_t id = 0;
 
 	if (arg && num_parse(arg, strlen(arg), 1, INT64_MAX, "history ID", &id, &e) < 0) {
-		(void)fail(c, &e);
+		(void)cli_fail(c, &e);
 		return USAGE;
 	}
-	if (call(c, "GetHistory", NULL, &j, &e) < 0)
-		return fail(c, &e);
+	if (cli_call(c, "GetHistory", NULL, &j, &e) < 0)
+		return cli_fail(c, &e);
 	if (c->json)
-		return print_json(c, j);
+		return cli_print_json(c, j);
 	if (draw_history(j, id, time(NULL), &b, &e) < 0)
-		return fail(c, &e);
+		return cli_fail(c, &e);
 	(void)fputs(b.p ? b.p : "", stdout);
 	return DONE;
 }
@@ -508,9 +395,9 @@ static int verb_health(struct cli *c, const char *arg)
 	int r;
 
 	(void)arg;
-	if (call(c, "GetHealth", NULL, &j, &e) < 0)
-		return fail(c, &e);
-	r = show(c, j, draw_health);
+	if (cli_call(c, "GetHealth", NULL, &j, &e) < 0)
+		return cli_fail(c, &e);
+	r = cli_show(c, j, draw_health);
 	verdict = json_string_value(json_object_get(json_object_get(j, "last"), "verdict"));
 	return r == DONE && verdict && strcmp(verdict, "healthy") != 0 ? FAILED : r;
 }
@@ -526,7 +413,9 @@ static const struct verb {
 	{ "why", verb_why, 0, 0 },         { "rollback", verb_rollback, 0, 0 },
 	{ "forgive", verb_forgive, 1, 1 }, { "history", verb_history, 0, 1 },
 	{ "pause", verb_pause, 0, 0 },     { "continue", verb_continue, 0, 0 },
-	{ "limit", verb_limit, 1, 1 },     { "health", verb_health, 0, 0 },
+	{ "limit", verb_limit, 1, 1 },     { "pin", verb_pin, 0, 1 },
+	{ "hold", verb_hold, 0, 0 },       { "unhold", verb_unhold, 0, 0 },
+	{ "config", verb_config, 1, 1 },   { "health", verb_health, 0, 0 },
 };
 
 static const struct verb *find_verb(const char *name)
@@ -549,6 +438,9 @@ static int parse(int argc, char **argv, struct cli *c)
 		{ "dry-run", no_argument, NULL, 'D' },
 		{ "any-size", no_argument, NULL, 'A' },
 		{ "reason", required_argument, NULL, 'R' },
+		{ "to", required_argument, NULL, 't' },
+		{ "none", no_argument, NULL, 'n' },
+		{ "watch", no_argument, NULL, 'w' },
 		{ "force", no_argument, NULL, 'F' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
@@ -581,6 +473,15 @@ static int parse(int argc, char **argv, struct cli *c)
 			break;
 		case 'R':
 			c->reason = optarg;
+			break;
+		case 't':
+			c->to = optarg;
+			break;
+		case 'n':
+			c->none = true;
+			break;
+		case 'w':
+			c->watch = true;
 			break;
 		case 'F':
 			c->force = true;
@@ -615,7 +516,13 @@ static const char *idle_option(const struct verb *v, const struct cli *c)
 		return "--unattended";
 	if (c->force && (!reboot || c->unattended))
 		return "--force";
-	return c->reason && v->run != verb_rollback ? "--reason" : NULL;
+	if (c->watch && !update && v->run != verb_status)
+		return "--watch";
+	if (c->to && v->run != verb_rollback)
+		return "--to";
+	if (c->none && v->run != verb_pin)
+		return "--none";
+	return c->reason && v->run != verb_rollback && v->run != verb_hold ? "--reason" : NULL;
 }
 
 static const struct verb *parse_verb(int argc, char **argv, const struct cli *c)
@@ -634,6 +541,8 @@ static const struct verb *parse_verb(int argc, char **argv, const struct cli *c)
 	else if (idle_option(v, c))
 		(void)fprintf(stderr, "proactl: %s is not for %s (proactl --help)\n",
 			      idle_option(v, c), v->name);
+	else if (v->run == verb_pin && (args == 1) == c->none)
+		(void)fputs("proactl: pin takes a version, the begin of one, or --none\n", stderr);
 	else if (c->link_options.config && !c->link_options.direct)
 		(void)fputs("proactl: --config goes with --direct\n", stderr);
 	else
@@ -677,11 +586,12 @@ int main(int argc, char **argv)
 	v = parse_verb(argc, argv, &c);
 	if (!v)
 		return USAGE;
-	c.link_options.progress = on_progress;
-	c.link_options.note = on_note;
+	c.link_options.progress = cli_progress;
+	c.link_options.note = cli_note;
 	c.link_options.arg = &c;
+	c.colour = cli_colours();
 	if (link_new(&c.link_options, &c.link, &e) < 0)
-		return fail(&c, &e);
+		return cli_fail(&c, &e);
 	r = v->run(&c, optind + 1 < argc ? argv[optind + 1] : NULL);
 	link_free(c.link);
 	return r;

@@ -271,7 +271,7 @@ static int run(struct asked *a, char **argv, int argc)
 		if (get)
 			(void)fprintf(stderr, "proa-fetch: %s\n", e.text);
 		else
-			log_err(&e, "proa-fetch");
+			log_err(&e, NULL);
 	}
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -291,11 +291,14 @@ static const struct release_offer *choose_older(const struct release_offer *offe
 
 static void decide_held(const struct release_host *h, struct release_decision *d)
 {
+	const char *why = h->policy.hold_reason;
+	bool told = why && why[0];
 	char where[256];
 
 	if (!d->chosen || !h->policy.hold)
 		return;
-	add_reason(d, RELEASE_WHY_HELD, d->chosen->version, 0, "updates are on hold on this host%s",
+	add_reason(d, RELEASE_WHY_HELD, d->chosen->version, 0,
+		   "updates are on hold on this host%s%.200s%s", told ? ": " : "", told ? why : "",
 		   in_brackets(h->policy.hold_where, where));
 	d->chosen = NULL;
 	d->verdict = RELEASE_BLOCKED;

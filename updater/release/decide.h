@@ -50,14 +50,14 @@ struct release_failed {
 
 /*
  * What this host's operator allows. Zero: everything. `where` is put into the sentence as it is
- * ("/etc/proa/proa.conf, line 3"; NULL: nothing is said).
+ * ("/etc/proa/proa.conf, line 3"; NULL: nothing is said), and so is hold_reason.
  */
 struct release_policy {
 	char pin[RELEASE_VERSION_MAX]; /* a version, or its beginning: 1.4 follows 1.4.2 and 1.4.10
 					*/
 	const char *pin_where;
 	bool hold; /* nothing new */
-	const char *hold_where;
+	const char *hold_where, *hold_reason;
 	char lowest[RELEASE_VERSION_MAX], highest[RELEASE_VERSION_MAX]; /* both included */
 	uint64_t minimum_age;  /* seconds after it was published */
 	bool critical_at_once; /* minimum_age does not hold back critical releases */
