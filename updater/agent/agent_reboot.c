@@ -261,8 +261,11 @@ static void wake(const struct run *r)
 
 	for (size_t i = 0; i < x->n; i++)
 		manual |= x->reason[i].why == REBOOT_WHY_MANUAL;
-	/* reasons that end nobody knows when are looked at like a lock that others have */
-	if (at == 0 && x->n > 0 && !manual)
+	/*
+	 * Reasons that end nobody knows when are looked at like a lock that others have, and so is
+	 * what became due while the last step was taken.
+	 */
+	if (at <= r->f.now && x->n > 0 && !manual)
 		at = retry_at(r);
 	if (at > r->f.now && r->agent->wake)
 		r->agent->wake(r->agent->arg, at);
