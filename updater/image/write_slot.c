@@ -7,6 +7,13 @@
 
 #define CACHE_MAX ((uint64_t)16 << 20) /* in the page cache before it is synced and forgotten */
 #define SYNC_MAX  ((uint64_t)64 << 20) /* written past it before it is synced */
+/*
+ * Written past it, when it is so long. Each of those waits for the medium, so short and scattered
+ * ones are left to the cache, which joins them.
+ */
+#ifndef DIRECT_MIN
+#define DIRECT_MIN ((size_t)64 << 10)
+#endif
 /* What a power cut may take of what was fetched: this part of it all, but not less than ... */
 #define LOSS_PART 40u
 #define LOSS_MIN  ((uint64_t)64 << 10)
@@ -44,10 +51,17 @@ static int tree_write(struct image_writer *w, uint64_t off, const void *p, size_
 
 int image_slot_write(struct image_writer *w, uint64_t at, const void *p, size_t n, struct err *e)
 {
-	int r = image_direct_write(&w->data, at, p, n, &w->dirty);
+	const struct verity_area *a = &w->job->data;
+	int r;
 
+	if (n < DIRECT_MIN) {
+		r = sys_write_full(w->job->sys, a->fd, p, n, a->offset + at);
+		w->dirty += n;
+	} else {
+		r = image_direct_write(&w->data, at, p, n, &w->dirty);
+	}
 	if (r < 0)
-		return say_write(&w->job->data, at, r, e);
+		return say_write(a, at, r, e);
 	w->stats->written += n;
 	w->unsynced += n;
 	return 0;
