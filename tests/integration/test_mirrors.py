@@ -191,7 +191,9 @@ class Ranges(unittest.TestCase):
                     self.assertLessEqual(j["received"], len(data) + (2 << 20))
                 else:
                     self.assertEqual(j["received"], sum(n for _, n in runs))
-                    self.assertEqual(j["requests"], len(runs))
+                    # a part of the pass each, so that a cut takes little of it
+                    step = max(32 << 10, sum(n for _, n in runs) // 96)
+                    self.assertEqual(j["requests"], sum(-(-n // step) for _, n in runs))
 
     def test_one_range_a_request(self):
         """The server's own log: no request has two ranges, and no range is asked for twice."""

@@ -62,6 +62,30 @@ static uint64_t pass_pending(const struct fetcher_pass *p)
 	return n;
 }
 
+/* What may be on its way and here: two requests. */
+static uint64_t pass_ahead(const struct fetcher_pass *p)
+{
+	return p->step > FETCHER_AHEAD / 2 ? FETCHER_AHEAD : 2 * p->step;
+}
+
+/* Of large passes little is lost anyway: a long run is one request, without a pause in it. */
+static uint64_t pass_step_bytes(const struct image_run *runs, size_t n)
+{
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < n; i++)
+		total += runs[i].len;
+	total /= FETCHER_STEP_PART;
+	if (total > FETCHER_AHEAD)
+		return UINT64_MAX;
+	return total < FETCHER_STEP_MIN ? FETCHER_STEP_MIN : total;
+}
+
+static uint64_t pass_end(const struct fetcher_pass *p)
+{
+	return p->n_runs ? run_end(&p->runs[p->n_runs - 1]) : 0;
+}
+
 /* end: of the blob itself when the server has no ranges. */
 static int flight_ask(struct fetcher *f, uint64_t off, uint64_t end, bool whole, struct err *e)
 {
@@ -102,12 +126,16 @@ static int pass_launch(struct fetcher *f, struct err *e)
 		const struct image_run *run = &p->runs[p->ask_run];
 		uint64_t left = run_end(run) - p->ask_at;
 
-		if (p->flights > 0 && pass_pending(p) + left > FETCHER_AHEAD)
+		left = left < p->step ? left : p->step;
+		if (p->flights > 0 && pass_pending(p) + left > pass_ahead(p))
 			break;
 		if (wire_client_room(f->wire) == 0)
 			break;
-		r = flight_ask(f, p->ask_at, run_end(run), false, e);
-		if (r == 0 && ++p->ask_run < p->n_runs)
+		r = flight_ask(f, p->ask_at, p->ask_at + left, false, e);
+		if (r < 0)
+			return r;
+		p->ask_at += left;
+		if (p->ask_at == run_end(run) && ++p->ask_run < p->n_runs)
 			p->ask_at = p->runs[p->ask_run].off;
 	}
 	return r;
@@ -150,7 +178,7 @@ static void take_head(struct fetcher *f, struct fetcher_flight *fl, const struct
 	 * No ranges: one stream from the start serves all runs. Also when this run begins at 0: the
 	 * next ones do not.
 	 */
-	if (!(b->whole & me) && (h->offset != fl->at || (!h->ranged && p->n_runs > 1))) {
+	if (!(b->whole & me) && (h->offset != fl->at || (!h->ranged && fl->end < pass_end(p)))) {
 		b->whole |= me;
 		fetcher_pass_drop(f);
 	}
@@ -393,7 +421,9 @@ static int source_begin(void *arg, const struct image_run *runs, size_t n, struc
 	struct fetcher_pass *p = &f->pass;
 
 	fetcher_pass_drop(f);
-	*p = (struct fetcher_pass){ .blob = b, .runs = runs, .n_runs = n };
+	*p = (struct fetcher_pass){
+		.blob = b, .runs = runs, .n_runs = n, .step = pass_step_bytes(runs, n)
+	};
 	if (n > 0)
 		p->read_at = p->ask_at = runs[0].off;
 	b->changes = 0;

@@ -11,10 +11,14 @@
 #define FETCHER_PATH_MAX 256u
 /*
  * Requests at once, and the bytes that those behind the first may bring before they are wanted.
- * Small runs share a round trip so; a run that is longer than the second is asked for alone.
+ * Small runs share a round trip so. What is under way is lost when the power fails: so a request
+ * asks for no more than this part of the pass (though not for less than FETCHER_STEP_MIN), and no
+ * more than two of them are ahead.
  */
-#define FETCHER_FLIGHTS 8u
-#define FETCHER_AHEAD   ((uint64_t)1 << 20)
+#define FETCHER_FLIGHTS   8u
+#define FETCHER_AHEAD     ((uint64_t)1 << 20)
+#define FETCHER_STEP_PART 96u
+#define FETCHER_STEP_MIN  ((uint64_t)32 << 10)
 
 struct fetcher_blob {
 	struct fetcher *fetcher;
@@ -44,6 +48,7 @@ struct fetcher_pass {
 	size_t n_runs;
 	size_t read_run, ask_run; /* the next byte to read, to ask for: in which run */
 	uint64_t read_at, ask_at; /* ... and where in the blob */
+	uint64_t step;            /* bytes that one request may ask for */
 	char etag[WIRE_ETAG_MAX + 1];
 	struct fetcher_flight flight[FETCHER_FLIGHTS]; /* in the order of their bytes */
 	size_t flights;
