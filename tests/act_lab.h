@@ -31,6 +31,12 @@ struct rel {
 	char file[64]; /* blessed name of its entry */
 };
 
+/* What a blob is called by: its content. */
+static inline void blob_name(struct release_blob *b, int fd)
+{
+	CHECK(sha256_fd(sys_linux(), fd, b->bytes, b->sha256, NULL) == 0, "read a blob");
+}
+
 /* A UKI whose kernel is `kernel`; NULL: 30000 bytes of its own. */
 static inline void make_uki_of(struct rel *r, const char *version, const uint8_t root[32],
 			       const uint8_t *kernel, size_t n)
@@ -57,6 +63,7 @@ static inline void make_uki_of(struct rel *r, const char *version, const uint8_t
 	r->m.uki_bytes = r->uki.n;
 	r->m.blob[2].role = RELEASE_UKI_FULL;
 	r->m.blob[2].bytes = packed;
+	blob_name(&r->m.blob[2], r->uki_fd);
 }
 
 /* For a release of that version and root hash. */
@@ -85,6 +92,8 @@ static inline void rel_finish(struct rel *r, const char *version, const uint8_t 
 	r->m.blob[0].bytes = r->usr.full_bytes;
 	r->m.blob[1].role = RELEASE_USR_INDEX;
 	r->m.blob[1].bytes = r->usr.index.n;
+	blob_name(&r->m.blob[0], r->usr.full_fd);
+	blob_name(&r->m.blob[1], r->index_fd);
 	r->m.n_blob = 3;
 	make_uki_of(r, version, r->m.root, kernel, n);
 }
@@ -109,6 +118,7 @@ static inline void rel_add_delta(struct rel *r, enum release_blob_role role,
 	to->bytes = b->n;
 	memcpy(to->base, base, SHA256_BYTES);
 	*(role == RELEASE_USR_DELTA ? &r->usr_delta_fd : &r->uki_delta_fd) = made_fd(b->p, b->n);
+	sha256(b->p, b->n, to->sha256);
 }
 
 /* r comes with deltas from `from`; that of the UKI may take bytes from r's own /usr. */

@@ -28,6 +28,8 @@
  * here talks to the network or to D-Bus.
  */
 
+struct spool;
+
 enum act_phase { ACT_UKI, ACT_SCAN, ACT_FETCH, ACT_WRITE, ACT_PROVE, ACT_ESP };
 
 struct act {
@@ -52,6 +54,7 @@ struct act {
 	uint64_t max_fetch; /* bytes that staging may fetch without being asked to; 0: any number */
 	uint64_t began_ms;  /* clock_mono_ms() when the verb began; 0: nobody asked */
 	uint64_t received;  /* bytes of blobs, by the verb that runs or ran last */
+	struct spool *spool; /* while it stages; NULL otherwise */
 };
 
 /* How the bytes of /usr, or of the UKI, come to be here. */

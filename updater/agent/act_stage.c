@@ -8,6 +8,7 @@
 #include "base/progress.h"
 #include "base/text.h"
 #include "updater/agent/act_steps.h"
+#include "updater/agent/spool.h"
 #include "updater/slot/label.h"
 
 int act_tell(struct act *a, enum act_phase phase, uint64_t done, uint64_t total, struct err *e)
@@ -63,17 +64,34 @@ static int blob_begin(void *arg, const struct image_run *runs, size_t n, struct 
 	if (r < 0)
 		return r;
 	b->src.name = b->in.name;
+	if (b->act->spool)
+		return spool_begin(b->act->spool, b->blob->sha256, &b->in, runs, n, e);
 	return b->in.begin(b->in.arg, runs, n, e);
 }
 
 static int blob_read(void *arg, void *p, size_t n, struct err *e)
 {
 	struct act_blob *b = arg;
-	int r = b->in.read(b->in.arg, p, n, e);
+	uint64_t fetched = 0;
+	int r;
 
+	if (b->act->spool) {
+		r = spool_read(b->act->spool, p, n, &fetched, e);
+	} else {
+		r = b->in.read(b->in.arg, p, n, e);
+		fetched = r < 0 ? 0 : n;
+	}
+	b->act->received += fetched;
 	if (r >= 0)
-		b->act->received += n;
+		b->here += n - fetched;
 	return r;
+}
+
+bool act_elsewhere(struct act *a, const struct release_blob *blob)
+{
+	if (a->spool)
+		spool_drop(a->spool);
+	return a->elsewhere && a->elsewhere(a->arg, blob) > 0;
 }
 
 void act_blob_init(struct act_blob *b, struct act *a, const struct release_blob *blob)
@@ -384,8 +402,8 @@ int act_enter(struct act *a, enum machine_verb v, struct sys_fd *lock, struct re
 	return machine_may(rec, f, v, e);
 }
 
-static int stage(struct act *a, const struct release_manifest *m, bool run, struct act_result *ret,
-		 struct err *e)
+static int stage_locked(struct act *a, const struct release_manifest *m, bool run,
+			struct act_result *ret, struct err *e)
 {
 	AUTO_SYS_FD lock = { .sys = a->host->sys, .fd = -1 };
 	struct act_result res = { .slot = SLOT_A };
@@ -419,7 +437,22 @@ static int stage(struct act *a, const struct release_manifest *m, bool run, stru
 int act_stage(struct act *a, const struct release_manifest *m, struct act_result *ret,
 	      struct err *e)
 {
-	return stage(a, m, true, ret, e);
+	AUTO_SPOOL *spool = NULL;
+	struct err mine = ERR_INIT;
+	bool again;
+	int r = spool_open(a->host->sys, a->host->state, m->uki_sha256, &spool, e);
+
+	if (r < 0)
+		return r;
+	a->spool = spool;
+	r = stage_locked(a, m, true, ret, &mine);
+	a->spool = NULL;
+	spool_free(TAKE(spool));
+	/* kept for the next try, unless it may be what was wrong */
+	again = r < 0 ? mine.kind == ERR_RETRY || mine.os == ECANCELED : ret->waits;
+	if (!again)
+		spool_remove(a->host->sys, a->host->state);
+	return r < 0 ? err_set(e, mine.kind, mine.os, "%s", mine.text) : r;
 }
 
 int act_fits(struct act *a, const struct release_manifest *m, struct err *e)
@@ -433,5 +466,5 @@ int act_fits(struct act *a, const struct release_manifest *m, struct err *e)
 int act_plan_stage(struct act *a, const struct release_manifest *m, struct act_result *ret,
 		   struct err *e)
 {
-	return stage(a, m, false, ret, e);
+	return stage_locked(a, m, false, ret, e);
 }

@@ -43,8 +43,12 @@ struct act_blob {
 	struct act *act;
 	const struct release_blob *blob;
 	struct image_source in, src;
+	uint64_t here; /* bytes that were not fetched: they were when this was cut off before */
 };
 void act_blob_init(struct act_blob *b, struct act *a, const struct release_blob *blob);
+
+/* The bytes of that blob were wrong. True: they come from elsewhere now. */
+bool act_elsewhere(struct act *a, const struct release_blob *blob);
 
 /*
  * True if the error is about those bytes, or about where they were to come from, so that another

@@ -287,7 +287,7 @@ static int make_full_somewhere(struct act_uki *u, struct err *e)
 
 	for (unsigned i = 0; i < ACT_MIRRORS_MAX; i++) {
 		r = make(u, false, e);
-		if (r != -EBADMSG || !u->a->elsewhere || u->a->elsewhere(u->a->arg, b) <= 0)
+		if (r != -EBADMSG || !act_elsewhere(u->a, b))
 			break;
 	}
 	return r;

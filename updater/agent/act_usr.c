@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "updater/agent/act_steps.h"
+#include "updater/agent/spool.h"
 #include "updater/image/leaves.h"
 #include "updater/image/plan.h"
 
@@ -157,6 +158,7 @@ static int fetch_index_once(struct act_usr *u, enum image_index_part through,
 	if (r < 0)
 		return err_wrap(e, r, "index of %s (%s)", m->version,
 				blob.src.name ? blob.src.name : "");
+	u->got -= blob.here;
 	return 0;
 }
 
@@ -177,8 +179,7 @@ static int fetch_index(struct act_usr *u, enum image_index_part through, const s
 		buf_done(to);
 		*to = (struct buf)BUF_INIT;
 		r = fetch_index_once(u, through, have, to, ret, &mine);
-		if (r < 0 &&
-		    (!act_try_another(&mine) || !a->elsewhere || a->elsewhere(a->arg, b) <= 0))
+		if (r < 0 && (!act_try_another(&mine) || !act_elsewhere(a, b)))
 			break;
 	}
 	return r < 0 ? err_set(e, mine.kind, mine.os, "%s", mine.text) : 0;
@@ -230,7 +231,7 @@ static int fetch_delta(struct act_usr *u, const struct release_blob *b, struct e
 	if (r >= 0) {
 		want.source[0].bytes = base.data_blocks * IMAGE_BLOCK;
 		r = image_delta_fetch(&u->patch.src, &want, &u->delta, &fetched, &mine);
-		u->got += fetched;
+		u->got += fetched - u->patch.here;
 	}
 	if (r >= 0 || act_try_another(&mine)) {
 		if (r < 0) {
@@ -328,6 +329,8 @@ static int usr_more(void *arg, const struct image_index **ret, struct err *e)
 	*ret = u->index_more;
 	if (!u->delta)
 		return 0;
+	if (u->a->spool)
+		spool_drop(u->a->spool);
 	(void)snprintf(u->res->plan.usr.why, sizeof(u->res->plan.usr.why),
 		       "the delta from %.64s did not make all of it: it, or what runs here, is "
 		       "not as published",
@@ -350,7 +353,7 @@ static int usr_elsewhere(void *arg)
 {
 	struct act_usr *u = arg;
 
-	return u->a->elsewhere ? u->a->elsewhere(u->a->arg, u->full.blob) : 0;
+	return act_elsewhere(u->a, u->full.blob);
 }
 
 int act_usr_write(struct act_usr *u, struct err *e)
@@ -368,6 +371,7 @@ int act_usr_write(struct act_usr *u, struct err *e)
 				 .threads = u->a->threads,
 				 .progress = slot_progress,
 				 .arg = u };
+	uint64_t here = u->patch.here + u->full.here;
 	int r = open_areas(u, true, e);
 
 	if (r < 0)
@@ -377,7 +381,8 @@ int act_usr_write(struct act_usr *u, struct err *e)
 	job.base_data = u->base_data;
 	job.base_hash = u->base_hash;
 	r = image_write(&job, &st, e);
-	u->res->fetched = u->got + st.fetched;
+	here = u->patch.here + u->full.here - here;
+	u->res->fetched = u->got + st.fetched - here;
 	u->res->written = st.written;
 	u->res->kept = st.kept;
 	u->res->copied = st.copied;
