@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGKILL for the agent in each state: idle, checking, staging, staged, applying, applied,
+rebooting, assessing. The next start knows the state, and the update ends well."""
+
+# Kills proad as soon as the log of what was spawned has a line that begins so. Without a fork in the
+# loop: proad runs when nobody else wants to.
+AT = """for i in $(seq 800); do
+	mapfile -t line </run/verb.log
+	case " ${line[*]}" in
+	*' %s'*) systemctl kill -s KILL proad.service; exit 0 ;;
+	*' exit'*) break ;;
+	esac
+	sleep 0.3
+done
+cat /run/verb.log; exit 1"""
+KILL = "systemctl kill -s KILL proad.service"
+
+
+def run(lab):
+    host = lab.host(lab.serve(rate=1500))  # metadata takes seconds
+    host.check("proactl status; " + KILL)
+    assert host.status()["state"] == "idle"
+    host.spawn("proactl check; echo exit $?", log="/run/verb.log")
+    host.until("busctl get-property org.proa.Host1 /org/proa/Host1 org.proa.Host1 State |"
+               " grep checking && " + KILL)
+    host.expect(host.until("grep -B9 ^exit /run/verb.log"), r"proad ended before it answered\nexit 1")
+    assert host.status()["state"] == "idle"
+
+    host.configure(lab.serve())
+    for line, state in (("writing", "interrupted"), ("proving", "interrupted"),
+                        ("staged", "staged")):
+        host.spawn("proactl update; echo exit $?", log="/run/verb.log")
+        host.check(AT % line, 400)
+        host.expect(host.until("grep -B9 ^exit /run/verb.log"), r"proad ended before it answered\nexit 1")
+        assert host.status()["state"] == state, (line, host.status())
+        assert "1.1.0" not in host.check("proa-bootctl next --esp /efi"), line
+    host.check(KILL)
+    host.update()
+    host.applied("1.1.0")
+    host.check(KILL)
+    assert host.status()["state"] == "applied"
+
+    # while the new release is judged, and once more when it was
+    host.health_check("10-kill.sh", "#!/bin/sh\nproactl status --json | grep state\n"
+                      "systemctl kill -s KILL proad.service\nexit 0\n")
+    host.send("proactl reboot; " + KILL, 20)
+    host.wait_boot("1.1.0")
+    host.wait_blessed("1.1.0")
+    host.wait_settled()
+    host.expect(host.check("journalctl -b -u proa-health --no-pager"), "assessing")
+    host.check("proactl status; " + KILL)
+    host.expect(host.check("proactl status"), r"runs 1\.1\.0.*healthy")
+    host.expect(host.history(), r"1\.1\.0 +good")
+    host.no_failed_units()
