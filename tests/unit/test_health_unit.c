@@ -174,6 +174,11 @@ static void test_update(void)
 		      HEALTH_UPDATE_OUTSIDE,
 	      "%s", t);
 	CHECK(strstr(t, "no route"), "%s", t);
+	CHECK(judge(1, "proactl: again\n{\n\"error\": \"no route\", \"kind\": \"retry\"\n}\n", t) ==
+		      HEALTH_UPDATE_OUTSIDE,
+	      "what could not be learnt is status 1: %s", t);
+	CHECK(judge(1, "{\"error\": \"no disk\", \"kind\": \"host\"}", t) == HEALTH_UPDATE_OURS,
+	      "%s", t);
 	CHECK(judge(0, "{\"error\": \"x\", \"kind\": \"refused\"}", t) == HEALTH_UPDATE_OUTSIDE,
 	      "%s", t);
 	CHECK(judge(0, "{\"error\": \"no channel\", \"kind\": \"input\", \"refused\": {}}", t) ==

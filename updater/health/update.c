@@ -67,17 +67,18 @@ enum health_update_end health_update_judge(bool exited, int code, const char *p,
 	const char *json;
 	size_t len = 0;
 
+	/* what was answered counts, also when it is that nothing could be learnt, which is status 1
+	 */
+	json = exited ? json_begin(p, n, &len) : NULL;
+	if (json && json_read(json, len, &lim, "answer", &o, &e) >= 0)
+		return judge_answer(o, text);
 	if (!exited || code != 0) {
 		health_last_line(p, n, last);
 		(void)snprintf(text, HEALTH_LINE_MAX, "cannot update: %.150s",
 			       last[0] ? last : "proactl failed and said nothing");
 		return HEALTH_UPDATE_OURS;
 	}
-	json = json_begin(p, n, &len);
-	if (!json || json_read(json, len, &lim, "answer", &o, &e) < 0) {
-		cannot("proad's answer cannot be read: ", json ? e.text : "it is empty",
-		       strlen(json ? e.text : "it is empty"), text);
-		return HEALTH_UPDATE_OURS;
-	}
-	return judge_answer(o, text);
+	cannot("proad's answer cannot be read: ", json ? e.text : "it is empty",
+	       strlen(json ? e.text : "it is empty"), text);
+	return HEALTH_UPDATE_OURS;
 }
