@@ -63,7 +63,7 @@ class Written(agent.Case):
         h = self.host().install()
         h.set(Source_URL="http://127.0.0.1:9/")
         h.ctl("check", want=agent.FAILED)
-        h.ctl("why")
+        h.ctl("why", want=agent.FAILED)
         v = self.read()
         self.assertEqual(v['proa_failures_total{kind="retry"}'], 2)
         h.ctl("forgive", "9.9.9", want=agent.FAILED)
@@ -139,6 +139,24 @@ class Written(agent.Case):
             h.ctl("check")
             self.read()
             h.ctl("health", want=None if bad.startswith("{\"verd") else agent.DONE)
+
+    def test_dead_end(self):
+        pub = agent.base.copy("dead-end")
+        h = agent.Host(pub)
+        self.message = h.dir / "motd"
+        h.set(Host_Message=self.message)
+        h.install()
+        said = "1.1.0 is a dead end: the next one needs another disk layout"
+        agent.sh(agent.BIN / "proa-publish", "channel", "set", pub.repo, "stable", "1.1.0", "--keys", pub.keys,
+                 "--dead-end", said.split(": ")[1])
+        h.ctl("update")
+        h.ctl("check", want=agent.WAITING)
+        self.assertIn(said, self.message.read_text())
+        self.assertIn(said, " ".join(h.ctl("why").stdout.split()))
+        agent.sh(agent.BIN / "proa-publish", "channel", "set", pub.repo, "stable", "1.1.0", "--keys", pub.keys,
+                 "--dead-end", "none")
+        h.ctl("check", want=agent.NOTHING)
+        self.assertFalse(self.message.exists())
 
     def test_off_and_nowhere(self):
         h = self.host()

@@ -445,8 +445,28 @@ void agent_news(struct agent *a, agent_news_fn fn, void *arg)
 	a->told = rec.next_event ? rec.next_event : 1;
 }
 
+/* What the last look said of the release that runs; NULL: it is no dead end. Borrowed from last. */
+static const char *dead_end(const struct agent *a, const json_t *last)
+{
+	const json_t *d = json_object_get(last, "decision"), *reasons, *r;
+	const char *of = json_string_value(json_object_get(d, "running"));
+	size_t i;
+
+	reasons = json_object_get(d, "reasons");
+	json_array_foreach(reasons, i, r)
+	{
+		const char *code = json_string_value(json_object_get(r, "code"));
+
+		if (of && code && a->host->running && strcmp(of, a->host->version) == 0 &&
+		    strcmp(code, "dead-end") == 0)
+			return json_string_value(json_object_get(r, "text"));
+	}
+	return NULL;
+}
+
 int agent_publish(struct agent *a, struct err *e)
 {
+	AUTO_JSON *last = NULL;
 	struct machine_facts f;
 	struct record rec;
 	int r;
@@ -459,7 +479,9 @@ int agent_publish(struct agent *a, struct err *e)
 	if (r < 0)
 		return r;
 	host_facts(a->host, &rec, agent_now(a), &f);
-	return publish(a->host, &rec, &f, e);
+	if (agent_last_load(a, &last, NULL) < 0)
+		last = NULL;
+	return publish(a->host, &rec, &f, dead_end(a, last), e);
 }
 
 /* A decision is about the release that ran when it was made. */

@@ -200,9 +200,12 @@ static int note_fallback(const struct host *h, const struct record *rec,
 }
 
 int publish_notice(const struct host *h, const struct record *rec, const struct machine_facts *f,
-		   const json_t *health, struct buf *ret, struct err *e)
+		   const json_t *health, const char *dead_end, struct buf *ret, struct err *e)
 {
 	int r = note_fallback(h, rec, f, ret, e);
+
+	if (r == 0 && dead_end)
+		r = buf_addf(ret, e, "Proa: %s\n", dead_end);
 
 	if (r == 0 && health && !is_healthy(health))
 		r = buf_addf(ret, e, "Proa: this boot is not healthy: %s. See proactl health.\n",
@@ -249,7 +252,7 @@ static const char *place(const struct host *h, const char *set, const char *def)
 }
 
 int publish(const struct host *h, const struct record *rec, const struct machine_facts *f,
-	    struct err *e)
+	    const char *dead_end, struct err *e)
 {
 	const char *file = place(h, h->conf.metrics, "/run/proa/metrics.prom");
 	const char *message = place(h, h->conf.message, "/run/motd.d/proa");
@@ -257,7 +260,7 @@ int publish(const struct host *h, const struct record *rec, const struct machine
 	AUTO_BUF metrics = BUF_INIT;
 	AUTO_BUF notice = BUF_INIT;
 	struct err bad = ERR_INIT;
-	int r = 0;
+	int q = 0, r = 0;
 
 	if (publish_health_read(h, PUBLISH_HEALTH, &health, NULL) < 0)
 		health = NULL;
@@ -267,14 +270,14 @@ int publish(const struct host *h, const struct record *rec, const struct machine
 		health = NULL;
 	}
 	if (message)
-		r = publish_notice(h, rec, f, health, &notice, &bad);
-	if (message && r == 0)
-		r = write_file(h, message, &notice, &bad);
-	if (file && publish_metrics(h, rec, f, health, &metrics, e) < 0)
-		return -e->os;
-	if (file && write_file(h, file, &metrics, e) < 0)
-		return -e->os;
-	if (r < 0)
-		*e = bad;
-	return r;
+		q = publish_notice(h, rec, f, health, dead_end, &notice, &bad);
+	if (message && q == 0)
+		q = write_file(h, message, &notice, &bad);
+	if (file)
+		r = publish_metrics(h, rec, f, health, &metrics, e);
+	if (file && r == 0)
+		r = write_file(h, file, &metrics, e);
+	if (r < 0 || q == 0)
+		return r;
+	return err_set(e, bad.kind, -q, "%s", bad.text);
 }

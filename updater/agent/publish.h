@@ -35,14 +35,14 @@ int publish_metrics(const struct host *h, const struct record *rec, const struct
 
 /*
  * What somebody who logs in should know: fell back, not healthy, nothing new is taken, a reboot is
- * waited for. Nothing when all is well. Pure.
+ * waited for; dead_end: that what runs is one and why, or NULL. Nothing when all is well. Pure.
  */
 int publish_notice(const struct host *h, const struct record *rec, const struct machine_facts *f,
-		   const json_t *health, struct buf *ret, struct err *e)
+		   const json_t *health, const char *dead_end, struct buf *ret, struct err *e)
 	__attribute__((warn_unused_result));
 
 /* Writes both where [Host] Metrics= and Message= say, world-readable; every file is tried. */
 int publish(const struct host *h, const struct record *rec, const struct machine_facts *f,
-	    struct err *e) __attribute__((warn_unused_result));
+	    const char *dead_end, struct err *e) __attribute__((warn_unused_result));
 
 #endif
