@@ -93,6 +93,23 @@ static void check_reasons(const struct reboot_facts *f, const struct reboot_next
 	CHECK(has(r, REBOOT_WHY_INHIBITOR) == (f->inhibitor[0] != 0), "inhibitor");
 }
 
+/* Who only looks learns what came in the way last in this boot, until the next try has ended. */
+static void check_recall(const struct reboot_memo *m, const struct reboot_facts *f,
+			 const struct reboot_next *was)
+{
+	struct reboot_next r = *was;
+	bool begins =
+		was->step == REBOOT_LOCK || was->step == REBOOT_HOOKS || was->step == REBOOT_GO;
+	bool told = begins && was->n == 0 && m->why != REBOOT_WHY_NONE &&
+		    strcmp(m->boot_id, f->boot_id) == 0;
+
+	reboot_recall(m, f, &r);
+	CHECK(r.step == was->step && r.look == was->look, "another decision");
+	CHECK(r.n == was->n + told && (!told || (r.reason[0].why == m->why &&
+						 strstr(r.reason[0].text, "because;"))),
+	      "recalled %zu", r.n);
+}
+
 static void one_case(void)
 {
 	struct reboot_facts f;
@@ -103,6 +120,7 @@ static void one_case(void)
 	rnd_facts(&f);
 	rnd_obstacle(&m);
 	reboot_decide(&m, &f, &r);
+	check_recall(&m, &f, &r);
 	own = f.by == REBOOT_BY_ITSELF;
 	if (own && !f.applied) {
 		CHECK(r.step == REBOOT_NOTHING && r.n == 0, "nothing to do");

@@ -318,7 +318,10 @@ int agent_reboot_status(struct agent *a, json_t *status, struct err *e)
 	if (a->state != MACHINE_APPLIED && !known)
 		return 0;
 	k = gather(&r, REBOOT_BY_ITSELF, e);
-	return k < 0 ? k : report_reboot(&r.memo, &r.next, false, r.delay_s, status, e);
+	if (k < 0)
+		return k;
+	reboot_recall(&r.memo, &r.f, &r.next);
+	return report_reboot(&r.memo, &r.next, false, r.delay_s, status, e);
 }
 
 int agent_run_reboot(struct agent *a, enum reboot_by by, json_t **ret, struct err *e)

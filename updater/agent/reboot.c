@@ -244,6 +244,16 @@ static void begin_anew(struct reboot_memo *m, const struct reboot_facts *f)
 	m->going = 0;
 }
 
+void reboot_recall(const struct reboot_memo *m, const struct reboot_facts *f,
+		   struct reboot_next *next)
+{
+	bool begins =
+		next->step == REBOOT_LOCK || next->step == REBOOT_HOOKS || next->step == REBOOT_GO;
+
+	if (begins && next->n == 0 && m->why != REBOOT_WHY_NONE && here(m, f->boot_id))
+		add(next, m->why, 0, "%.350s; it is tried again now", m->text);
+}
+
 bool reboot_begin(struct reboot_memo *m, const struct reboot_facts *f, enum reboot_step step,
 		  const struct reboot_place *place, int64_t at)
 {

@@ -125,6 +125,13 @@ void reboot_decide(const struct reboot_memo *m, const struct reboot_facts *f,
 		   struct reboot_next *ret);
 
 /*
+ * For who only looks, after reboot_decide(): when the next try is due, what came in the way of the
+ * last one in this boot still is the reason until that try has ended.
+ */
+void reboot_recall(const struct reboot_memo *m, const struct reboot_facts *f,
+		   struct reboot_next *next);
+
+/*
  * Announces step: what the memo must say before it is taken. at: when it reboots (REBOOT_GO).
  * True if the memo is another now and must be stored.
  */
