@@ -221,7 +221,7 @@ class Host(harness.Guest):
         newest = max((json.loads(c) for c in copies.split("#\n") if c.strip()),
                      key=lambda c: c["seq"])
         return {k: v for k, v in newest.items() if k not in (
-            "seq", "last_check", "last_check_ok", "last_error", "newest", "metadata_time")}
+            "seq", "last_check", "last_check_ok", "last_error", "newest", "metadata_time", "totals")}
 
     def expect(self, text, pattern):
         """Text a person reads must say this."""

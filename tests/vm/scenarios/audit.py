@@ -178,7 +178,7 @@ def spoil(wrong, host):
             "cp /run/was.efi %sproa_1.0.0.efi; sync" % UKI, "uki.signature", "uki.started",
             "release.uki", "tpm.pcr4", "tpm.pcr11")
     # a loader that nobody signed: its header names no signature any more
-    loader = "/efi/EFI/systemd/systemd-bootx64.efi"
+    loader = "/efi/EFI/BOOT/BOOTX64.EFI"  # which the firmware starts here
     spoiled(wrong, host, "cp %s /run/was.efi; pe=$(od -An -tu4 -j60 -N4 %s); dd if=/dev/zero of=%s bs=1"
             " seek=$((pe + 168)) count=8 conv=notrunc status=none; sync" % (loader, loader, loader),
             "cp /run/was.efi %s; sync" % loader, "loader.signature", "loader.started", "tpm.pcr4")
