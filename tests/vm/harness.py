@@ -162,12 +162,13 @@ class Guest:
             threading.Thread(target=self.read_agent, args=(self.channel,), daemon=True).start()
             return self.qemu
 
-    def connect(self, qemu):
+    def connect(self, qemu, name="a"):
+        """QEMU makes its sockets one after the other when it starts."""
         end = time.monotonic() + 20 * PATIENCE
         while time.monotonic() < end and qemu.poll() is None:
             s = socket.socket(socket.AF_UNIX)
             try:
-                s.connect(str(self.sockets / "a"))
+                s.connect(str(self.sockets / name))
                 return s
             except OSError:
                 s.close()
@@ -177,9 +178,8 @@ class Guest:
 
     def monitor(self, *commands):
         """Give commands to QEMU's monitor; returns what it says to the last."""
-        with socket.socket(socket.AF_UNIX) as s:
+        with self.connect(self.qemu, "m") as s:
             s.settimeout(120 * PATIENCE)
-            s.connect(str(self.sockets / "m"))
             for line in ("", *commands):
                 s.sendall(line.encode() + b"\n" if line else b"")
                 text = b""
