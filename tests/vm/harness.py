@@ -28,7 +28,7 @@ import image
 LOGS = image.VM / "logs"
 RUNS = image.VM / "runs"
 # Emulation is slow and the machine may be busy: every limit is stretched by this factor.
-PATIENCE = float(os.environ.get("PROA_VM_PATIENCE", "1"))
+PATIENCE = float(os.environ.get("PROA_VM_PATIENCE", "2"))
 MAX_RESETS = 20
 
 OVMF = pathlib.Path("/usr/share/OVMF")
