@@ -436,6 +436,8 @@ class Lies(Case):
         self.assertEqual(self.liar.count["/loop"], 6)
         for to in ("file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1/x", "dict://127.0.0.1/x"):
             self.failed(self.one("/out", lambda c, n, f, to=to: reply(c, 302, Location=to)), REFUSED, "redirects")
+        for to in ("http://[::1/x", "http://a:port/", "http://", "http://a b/", "https://[zz]/", "http://:0/"):
+            self.failed(self.one("/out", lambda c, n, f, to=to: reply(c, 302, Location=to)), REFUSED, "redirects")
         self.failed(self.one("/nowhere", lambda c, n, f: reply(c, 302)), REFUSED, "unexpected answer 302")
 
     def test_slow_drip(self):

@@ -328,6 +328,9 @@ static int outcome(struct fetch_job *j, CURLcode code, int64_t now_ms, struct er
 		return err_set(e, ERR_REFUSED, EPROTONOSUPPORT,
 			       "the server redirects to where it may not (from https out of "
 			       "https, or to what is neither http nor https)");
+	/* an address that cannot be used is a mistake here, unless it came with an answer */
+	if (code == CURLE_URL_MALFORMAT && j->answer.status > 0)
+		return err_set(e, ERR_REFUSED, EPROTO, "the server redirects to what is no URL");
 	if (code != CURLE_OK)
 		return fetch_curl_err(code, j->go->text, e);
 	if (!j->judged)
