@@ -57,13 +57,28 @@ void cli_note(void *arg, const char *text)
 		      text_clean(text, strlen(text), clean, sizeof(clean)));
 }
 
+/* docs/schema/error.json, in one line; best effort, as the sentence is on standard error. */
+static void print_error(const char *text, enum err_kind kind)
+{
+	AUTO_JSON *o = json_object();
+	AUTO_BUF b = BUF_INIT;
+
+	if (o && json_put_str(o, "error", text, NULL) == 0 &&
+	    json_put_str(o, "kind", err_kind_name(kind), NULL) == 0 &&
+	    json_write(o, false, &b, NULL) == 0)
+		(void)printf("%s\n", b.p);
+	(void)fflush(stdout);
+}
+
 int cli_fail(struct cli *c, const struct err *e)
 {
 	char clean[sizeof(e->text)];
 
 	end_progress(c);
-	(void)fprintf(stderr, "proactl: %s\n",
-		      text_clean(e->text, strlen(e->text), clean, sizeof(clean)));
+	(void)text_clean(e->text, strlen(e->text), clean, sizeof(clean));
+	(void)fprintf(stderr, "proactl: %s\n", clean);
+	if (c->json)
+		print_error(clean, e->kind == ERR_NONE ? ERR_HOST : e->kind);
 	return FAILED;
 }
 

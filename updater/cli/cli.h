@@ -35,7 +35,7 @@ bool cli_colours(void);
 void cli_progress(void *arg, const char *verb, const char *phase, uint64_t done, uint64_t total);
 void cli_note(void *arg, const char *text);
 
-/* Says e on standard error; FAILED. */
+/* Says e on standard error, and with --json on standard output too; FAILED. */
 int cli_fail(struct cli *c, const struct err *e);
 
 /* A method with at most one text (NULL: none), or with several (NULL-terminated). */
