@@ -51,6 +51,30 @@ static int bad_argument(sd_bus_message *m, const char *what)
 	return sd_bus_reply_method_errorf(m, "org.proa.Error.Input", "%s", what);
 }
 
+static int on_caller_gone(sd_bus_track *t, void *arg)
+{
+	struct bus *b = arg;
+
+	(void)t;
+	b->cancel = b->verb != AGENT_NONE;
+	return 1; /* 0 asks to be called again at once */
+}
+
+/*
+ * An answer that nobody waits for any more must not keep others waiting. What changes this host
+ * goes on without its caller.
+ */
+static void track_caller(struct bus *b, enum agent_verb v, sd_bus_message *m)
+{
+	if (v != AGENT_WHY && v != AGENT_CHECK && v != AGENT_PLAN)
+		return;
+	if (b->peer || sd_bus_message_get_expect_reply(m) <= 0)
+		return;
+	/* without it the verb just ends later */
+	if (sd_bus_track_new(b->bus, &b->caller, on_caller_gone, b) >= 0)
+		(void)sd_bus_track_add_sender(b->caller, m);
+}
+
 /* One verb at a time; it is the loop that runs it. */
 static int take_verb(struct bus *b, enum agent_verb v, const struct agent_args *args,
 		     sd_bus_message *m)
@@ -66,6 +90,7 @@ static int take_verb(struct bus *b, enum agent_verb v, const struct agent_args *
 	b->verb = v;
 	b->cancel = false;
 	b->call = sd_bus_message_ref(m);
+	track_caller(b, v, m);
 	return 1;
 }
 
@@ -447,6 +472,7 @@ int bus_open(struct bus *b, struct agent *a, sd_event *event, int fd, struct err
 void bus_close(struct bus *b)
 {
 	b->call = sd_bus_message_unref(b->call);
+	b->caller = sd_bus_track_unref(b->caller);
 	bus_power_close(b);
 	json_decref(b->props);
 	b->props = NULL;
@@ -466,6 +492,7 @@ int bus_run(struct bus *b, struct err *e)
 	/* the caller may have gone: then nobody is left to be told */
 	(void)(r < 0 ? reply_error(b->call, e) : reply_json(b->call, j));
 	b->call = sd_bus_message_unref(b->call);
+	b->caller = sd_bus_track_unref(b->caller);
 	b->verb = AGENT_NONE;
 	b->cancel = false;
 	bus_changed(b);

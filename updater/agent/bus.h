@@ -26,6 +26,7 @@ struct bus {
 	/* the verb that waits for the loop or runs */
 	enum agent_verb verb;
 	sd_bus_message *call; /* to be answered when it ends */
+	sd_bus_track *caller; /* cancels a verb that only looks when it has gone */
 	struct agent_args args;
 	bool cancel;
 	bool peer;               /* not the system bus */
