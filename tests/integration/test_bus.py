@@ -272,6 +272,44 @@ class Interface(Bus):
         self.assertNotIn("\x1b", text)
         self.assertEqual(json.loads(docs.splitlines()[-1])["state"], "staged")
 
+    def asks_in_vain(self):
+        """`why` of a repository that takes every connection and never answers."""
+        quiet = socket.create_server(("127.0.0.1", 0), backlog=50)
+        self.addCleanup(quiet.close)
+        self.h.set(Source_URL=f"http://127.0.0.1:{quiet.getsockname()[1]}/")
+        p = self.spawn(BIN / "proactl", "why")
+        wait_for(lambda: self.prop("Job") == '"why"')
+        return p
+
+    def test_caller_gone(self):
+        """What only looks ends with who asked for it; what is busy says so, to programs too."""
+        p = self.asks_in_vain()
+        busy = self.ctl("--json", "why", want=FAILED)
+        self.one_sentence(busy, ["busy with why"])
+        self.assertEqual(lab.fits(json.loads(busy.stdout), "error")["kind"], "retry")
+        p.kill()
+        wait_for(lambda: self.prop("Job") == '""', seconds=15)
+        self.ctl("status")
+
+    def test_health_while_busy(self):
+        """A proad that has other work for all the time there is takes no release from this host."""
+        for d in ("/run/dbus", "/etc/proa"):
+            if not os.path.exists(d):
+                os.mkdir(d)
+                self.addCleanup(os.rmdir, d)
+            sh("mount", "-t", "tmpfs", "none", d)
+            self.addCleanup(sh, "umount", d)
+        pathlib.Path("/run/dbus/system_bus_socket").symlink_to(self.h.dir / "bus")
+        self.asks_in_vain()
+        pathlib.Path("/etc/proa/proa.conf").write_text(
+            self.h.conf.read_text() + "[Health]\nDeadline=6s\nUpdateDeadline=3s\n")
+        p = sh(BIN / "proa-health", "--dry-run", env=self.env)
+        self.assertRegex(p.stderr, "wanted check can-update.*proad did not get to it: busy with why")
+        self.proad.kill()
+        self.proad.wait()
+        p = sh(BIN / "proa-health", "--dry-run", "--esp", self.h.esp, env=self.env, want=2)
+        self.assertRegex(p.stderr, "required check can-update.*cannot update: proad is not installed")
+
     def test_terminated_at_any_instant(self):
         """SIGTERM ends it cleanly wherever it is, and the same verb goes on there."""
         rnd = random.Random(lab.SEED)

@@ -344,10 +344,18 @@ class Failing(Health):
     def test_wrong_configuration(self):
         conf = self.root / "etc/proa/proa.conf"
         conf.parent.mkdir(parents=True)
-        for text in ("[Health]\nDeadline=soon\n", "[Health]\nDeadline=1d\n", "[Health\n",
+        for text in ("[Health]\nDeadline=soon\n", "[Health]\nDeadline=1d\n", "[Health]\nUpdateDeadline=x\n",
                      "[Health]\nGreenboot=perhaps\n", "[Health]\nStayActive=1d\n", "[Health]\nCanUpdate=maybe\n"):
             conf.write_text(text)
             self.assertIn("proa.conf", self.run_health(want=0))
+
+    def test_unreadable_configuration(self):
+        """A release whose own file breaks the configuration could never be left again by an update."""
+        conf = self.root / "usr/lib/proa/proa.conf.d/50-vendor.conf"
+        conf.parent.mkdir(parents=True)
+        conf.write_text("[Health\n")
+        self.run_health("--deadline", "2", want=1)
+        self.fell_back(r"^can-update: cannot update: ")
 
     def test_dry_run(self):
         self.check("10-a.sh", "exit 1")
@@ -403,20 +411,30 @@ class Staying(Health):
 
 
 class Rest(Health):
-    def after(self, result, want):
+    def after(self, result, want, status=None):
         env = dict(os.environ)
         if result:
             env["MONITOR_SERVICE_RESULT"] = result
+        if status is not None:
+            env["MONITOR_EXIT_STATUS"] = status
         return self.run_health("--after-failure", want=want, env=env)
 
     def test_after_failure(self):
         self.check("10-a.sh", "touch " + str(self.root / "ran"))
         self.after("exit-code", 0)
+        self.after("exit-code", 0, "1")
+        self.after("exit-code", 0, "2")
         self.untouched()
-        self.after("timeout", 1)
+        self.after("timeout", 1, "TERM")
         self.assertEqual(self.files(), [OLD, "web_1.1.0+0-1.efi"])
         self.assertIn("timeout", self.record()["failures"][0]["reason"])
         self.assertFalse((self.root / "ran").exists())
+
+    def test_never_started(self):
+        """203 EXEC, 226 NAMESPACE, 228 SECCOMP: systemd.exec(5) calls these "exit-code" too."""
+        self.after("exit-code", 1, "226")
+        self.assertEqual(self.files(), [OLD, "web_1.1.0+0-1.efi"])
+        self.assertIn("exit-code 226", self.record()["failures"][0]["reason"])
 
     def test_never_reached(self):
         self.after(None, 1)

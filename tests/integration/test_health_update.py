@@ -2,12 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """proa-health's can-update with the real proactl, proad, proa-fetch and nginx: what lies outside of
 the host does not condemn a release, what lies in it does."""
-import json, os, pathlib, shutil, struct, subprocess, threading, unittest
+import fcntl, http.server, json, os, pathlib, shutil, socket, struct, subprocess, threading, unittest
 
 import test_agent as agent
 import test_health as health
 
 setUpModule, tearDownModule = agent.setUpModule, agent.tearDownModule
+
+
+class NoURL(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(302)
+        self.send_header("Location", "http://[::1/x")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
 
 
 class CanUpdate(health.Health):
@@ -67,6 +78,39 @@ class CanUpdate(health.Health):
         self.addCleanup(web.stop)
         self.conf(Source_URL=web.url())
         self.assertEqual(self.good()["required"], False)
+
+    def test_redirect_to_no_url(self):
+        """One word from a mirror, or from anybody on the way to it."""
+        srv = http.server.ThreadingHTTPServer(("127.0.0.1", 0), NoURL)
+        threading.Thread(target=srv.serve_forever, daemon=True).start()
+        self.addCleanup(srv.server_close)
+        self.addCleanup(srv.shutdown)
+        self.conf(Source_URL=f"http://127.0.0.1:{srv.server_port}/")
+        c = self.good()
+        self.assertEqual((c["end"], c["required"]), ("failed", False))
+        self.assertIn("no URL", c["says"])
+
+    def test_silence_after_a_slow_start(self):
+        """What was wrong here has passed; what remains is a network that says nothing."""
+        with socket.create_server(("127.0.0.1", 0), backlog=50) as quiet:
+            late = self.root / "late.json"
+            self.conf(deadlines="Deadline=26s\nUpdateDeadline=1s\n", Source_Root=late,
+                      Source_URL=f"http://127.0.0.1:{quiet.getsockname()[1]}/")
+            t = threading.Timer(2, shutil.copy, (agent.base.repo / "metadata/1.root.json", late))
+            t.start()
+            self.addCleanup(t.join)
+            c = self.good()
+        self.assertEqual((c["end"], c["required"]), ("failed", False))
+        self.assertIn("repository does not answer", c["says"])
+
+    def test_busy(self):
+        """Another proad works on this host for all of that time."""
+        self.conf(deadlines="Deadline=40s\nUpdateDeadline=12s\n")
+        with open(self.host.state / "agent.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            c = self.good()
+        self.assertEqual((c["end"], c["required"]), ("failed", False))
+        self.assertIn("another proad works on this host", c["says"])
 
     def test_no_first_root(self):
         """The image forgot it: this release could never be left again."""

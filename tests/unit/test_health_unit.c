@@ -84,6 +84,29 @@ static void test_watch(void)
 	CHECK(step(&w, state("active", "exited", 1000, 0), 1000, text) == HEALTH_PASSED, "no time");
 }
 
+/* `systemctl reload` of a watched unit, by whoever: it stays what it is. */
+static void test_watch_reload(void)
+{
+	static const char *const ways[] = { "reloading", "refreshing" };
+	char text[HEALTH_LINE_MAX] = "";
+
+	for (size_t i = 0; i < 2; i++) {
+		struct health_watch w = { .stay_ms = 30000 };
+
+		CHECK(step(&w, state("active", "running", 1000, 0), 2000, text) == HEALTH_WAITING,
+		      "is up");
+		CHECK(step(&w, state(ways[i], "reload", 1000, 0), 9000, text) == HEALTH_WAITING,
+		      "%s: %s", ways[i], text);
+		CHECK(step(&w, state("active", "running", 1000, 0), 31000, text) == HEALTH_PASSED,
+		      "stayed");
+		w = (struct health_watch){ .stay_ms = 30000 };
+		CHECK(step(&w, state("active", "running", 1000, 0), 2000, text) == HEALTH_WAITING,
+		      "is up");
+		CHECK(step(&w, state(ways[i], "reload", 8000, 1), 9000, text) == HEALTH_FAILED,
+		      "started again, and reloads already");
+	}
+}
+
 static void test_watch_failed(void)
 {
 	struct health_unit_state none = { .load = "not-found", .active = "inactive" };
@@ -105,7 +128,7 @@ static void test_watch_failed(void)
 /* A unit that starts and dies at random, and what a watch may say of it. */
 struct life {
 	uint64_t since, restarts, now;
-	bool up, was_up, died;
+	bool up, was_up, died, reloads;
 };
 
 static void live_on(struct life *l, uint64_t roll)
@@ -118,6 +141,7 @@ static void live_on(struct life *l, uint64_t roll)
 		l->up = false;
 		l->restarts++;
 	}
+	l->reloads = l->up && roll > 11;
 	l->died |= l->was_up && !l->up;
 	l->was_up |= l->up;
 }
@@ -125,9 +149,12 @@ static void live_on(struct life *l, uint64_t roll)
 static enum health_end look_at(const struct life *l, struct health_watch *w)
 {
 	char text[HEALTH_LINE_MAX] = "";
-	enum health_end end =
-		step(w, state(l->up ? "active" : "activating", "x", l->since, l->restarts), l->now,
-		     text);
+	enum health_end end = step(w,
+				   state(l->reloads ? "reloading"
+					 : l->up    ? "active"
+						    : "activating",
+					 "x", l->since, l->restarts),
+				   l->now, text);
 
 	CHECK(end != HEALTH_PASSED || (l->up && !l->died && l->now - l->since >= w->stay_ms),
 	      "passed at %u", (unsigned)l->now);
@@ -170,13 +197,19 @@ static void test_update(void)
 	CHECK(judge(0, "proactl: a note\n{\n \"decision\": {}, \"status\": {}}\n", t) ==
 		      HEALTH_UPDATE_OK,
 	      "%s", t);
-	CHECK(judge(0, "{\"error\": \"no route\", \"kind\": \"retry\", \"refused\": null}", t) ==
+	CHECK(judge(0, "{\"error\": \"no route\", \"kind\": \"retry\", \"status\": {}}", t) ==
 		      HEALTH_UPDATE_OUTSIDE,
 	      "%s", t);
 	CHECK(strstr(t, "no route"), "%s", t);
-	CHECK(judge(1, "proactl: again\n{\n\"error\": \"no route\", \"kind\": \"retry\"\n}\n", t) ==
-		      HEALTH_UPDATE_OUTSIDE,
+	CHECK(judge(1,
+		    "proactl: again\n{\n\"error\": \"no route\", \"kind\": \"retry\", \"status\": "
+		    "{}}\n",
+		    t) == HEALTH_UPDATE_OUTSIDE,
 	      "what could not be learnt is status 1: %s", t);
+	CHECK(judge(1, "proactl: busy\n{\n\"error\": \"busy with why\", \"kind\": \"retry\"\n}\n",
+		    t) == HEALTH_UPDATE_BUSY,
+	      "%s", t);
+	CHECK(strcmp(t, "not known, as proad did not get to it: busy with why") == 0, "%s", t);
 	CHECK(judge(1, "{\"error\": \"no disk\", \"kind\": \"host\"}", t) == HEALTH_UPDATE_OURS,
 	      "%s", t);
 	CHECK(judge(0, "{\"error\": \"x\", \"kind\": \"refused\"}", t) == HEALTH_UPDATE_OUTSIDE,
@@ -197,6 +230,67 @@ static void test_update(void)
 	      "%s", t);
 	CHECK(health_update_judge(false, 9, "{\"decision\": {}}", 16, t) == HEALTH_UPDATE_OURS,
 	      "%s", t);
+}
+
+/*
+ * Thousands of sequences, one try a second, some of them cut off. What counts against a release is
+ * what the last try that said something says, after all the time there was.
+ */
+static void test_tries(uint64_t seed)
+{
+	enum { GIVE_UP = 5, END = 20 };
+	unsigned ours = 0, passed = 0, outside = 0;
+
+	for (unsigned i = 0; i < 20000; i++) {
+		struct health_update_tries t = { .strict = i % 8 == 0 };
+		enum health_update_end last = HEALTH_UPDATE_OURS, blame = HEALTH_UPDATE_OUTSIDE;
+		uint64_t now = 0;
+
+		for (; health_update_goes_on(&t, now, GIVE_UP, END); now++) {
+			seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+			if (seed >> 60 > 9)
+				continue; /* cut off */
+			/* it passes in one of twenty */
+			last = seed % 20 ? (enum health_update_end)(1 + (seed >> 40) % 3)
+					 : HEALTH_UPDATE_OK;
+			blame = last == HEALTH_UPDATE_BUSY ? blame : last;
+			health_update_note(&t, last);
+		}
+		CHECK(!t.known || t.end == last, "the last one decides");
+		CHECK(t.known || now == END, "while nothing is known, it goes on");
+		CHECK(health_update_counts(&t) ==
+			      (t.strict || last == HEALTH_UPDATE_OURS || last == HEALTH_UPDATE_OK),
+		      "blamed for %d", (int)last);
+		CHECK(now == END || last == HEALTH_UPDATE_OK ||
+			      (!t.strict && now >= GIVE_UP && last != HEALTH_UPDATE_OURS),
+		      "gave up at %u", (unsigned)now);
+		CHECK(last == HEALTH_UPDATE_OK || now >= GIVE_UP, "gave up early");
+		/* busy disproves nothing: the search goes on, though nobody is blamed for it */
+		CHECK(last != HEALTH_UPDATE_BUSY || blame != HEALTH_UPDATE_OURS || now == END,
+		      "gave up at %u", (unsigned)now);
+		ours += last == HEALTH_UPDATE_OURS;
+		passed += last == HEALTH_UPDATE_OK;
+		outside += !health_update_counts(&t);
+	}
+	CHECK(ours > 100 && passed > 100 && outside > 100, "%u %u %u", ours, passed, outside);
+}
+
+/* The three that a host has met. */
+static void test_tries_met(void)
+{
+	struct health_update_tries t = { .strict = false };
+
+	CHECK(health_update_counts(&t) && health_update_goes_on(&t, 9, 5, 10), "nothing known");
+	health_update_note(&t, HEALTH_UPDATE_OURS);
+	health_update_note(&t, HEALTH_UPDATE_OUTSIDE);
+	CHECK(!health_update_counts(&t) && !health_update_goes_on(&t, 9, 5, 10),
+	      "a slow start, then a network that is silent");
+	health_update_note(&t, HEALTH_UPDATE_OURS);
+	health_update_note(&t, HEALTH_UPDATE_BUSY);
+	CHECK(!health_update_counts(&t) && health_update_goes_on(&t, 9, 5, 10),
+	      "a slow start, then the update that the timer began");
+	health_update_note(&t, HEALTH_UPDATE_OURS);
+	CHECK(health_update_counts(&t) && !health_update_goes_on(&t, 10, 5, 10), "no root");
 }
 
 static void test_result(void)
@@ -251,9 +345,12 @@ int main(void)
 
 	test_parse();
 	test_watch();
+	test_watch_reload();
 	test_watch_failed();
 	test_watch_random(s ? strtoull(s, NULL, 0) : 20261121);
 	test_update();
+	test_tries(s ? strtoull(s, NULL, 0) : 20261121);
+	test_tries_met();
 	test_result();
 	return 0;
 }

@@ -156,13 +156,16 @@ static void load_greenboot(struct health *h)
 	}
 }
 
-/* Wrong configuration must not decide over a release: it is reported, and defaults hold. */
+/* A wrong value is reported, and its default holds; files that nobody can read are can-update's. */
 static void load_conf(struct health *h)
 {
 	struct err e = ERR_INIT;
 
 	h->want.greenboot = true;
 	h->run.stay_ms = (uint64_t)STAY_DEFAULT_S * 1000;
+	h->run.update_ms = (uint64_t)UPDATE_DEFAULT_S * 1000;
+	/* proad reads the same files: one that nobody can read would keep this release for ever */
+	h->want.update = true;
 	if (conf_load(h->opt.root, "proa", &h->conf, &e) < 0) {
 		h->conf = NULL;
 		log_err(&e, "configuration");
@@ -405,6 +408,7 @@ static int fall_back(struct health *h, struct health_boot *b, const char *reason
 	enum health_verdict v = health_verdict(b->entries, b->n_entries, b->running, b->other);
 	char text[RECORD_TEXT_MAX + 128];
 	struct err e = ERR_INIT;
+	bool marked = true;
 
 	if (h->opt.dry_run)
 		return say_dry(h, b, reason, v);
@@ -412,15 +416,18 @@ static int fall_back(struct health *h, struct health_boot *b, const char *reason
 	if (v != HEALTH_FALL_BACK)
 		return stay(h, b, reason, v, NULL);
 	/* a condemnation that fails leaves the counter, which brings the fallback a little later */
-	if (health_condemn(b, &v, &e) < 0)
+	if (health_condemn(b, &v, &e) < 0) {
 		log_err(&e, "the boot entry could not be marked bad");
+		marked = false;
+	}
 	if (v != HEALTH_FALL_BACK)
 		return stay(h, b, reason, v, NULL);
 	keep_result(h, "falls-back", reason, NULL);
-	(void)snprintf(text, sizeof(text), "not healthy (%s); its boot entry is marked bad, %s",
-		       reason,
+	(void)snprintf(text, sizeof(text), "not healthy (%s); its boot entry %s, %s", reason,
+		       marked ? "is marked bad" : "could not be marked bad and keeps its counter",
 		       h->opt.root[0] ? "the other release boots next"
-				      : "rebooting into the other release");
+		       : marked       ? "rebooting into the other release"
+				      : "rebooting until the other release boots");
 	say(h, b, LOG_CRIT, MSG_RELEASE_FAILED, reason, text);
 	reboot_host(h);
 	return FALLS_BACK;
@@ -441,22 +448,33 @@ static int unhealthy(struct health *h, const char *reason)
 	return fall_back(h, &b, reason);
 }
 
+/* It was this program that ended: a sandbox or a program that systemd cannot set up is an
+ * "exit-code" too, with a status of 200 and above, systemd.exec(5). */
+static bool decided(const char *result, const char *status)
+{
+	if (strcmp(result, "exit-code") != 0)
+		return false;
+	return !status || strcmp(status, "1") == 0 || strcmp(status, "2") == 0;
+}
+
 /*
  * As proa-health-stuck.service: proa-health did not end by itself, or its job waited in vain.
- * systemd says which in MONITOR_SERVICE_RESULT, systemd.exec(5).
+ * systemd says which in MONITOR_SERVICE_RESULT and MONITOR_EXIT_STATUS, systemd.exec(5).
  */
 static int after_failure(struct health *h)
 {
 	const char *result = getenv("MONITOR_SERVICE_RESULT");
+	const char *status = getenv("MONITOR_EXIT_STATUS");
 	char reason[RECORD_TEXT_MAX] = "the boot did not get as far as its health checks in time";
 
-	if (result && strcmp(result, "exit-code") == 0) {
+	if (result && decided(result, status)) {
 		log_event(LOG_INFO, NULL, NULL, "proa-health has decided already");
 		return HEALTHY;
 	}
 	if (result)
-		(void)snprintf(reason, sizeof(reason), "proa-health did not end by itself: %.64s",
-			       result);
+		(void)snprintf(reason, sizeof(reason),
+			       "proa-health did not end by itself: %.64s%s%.64s", result,
+			       status ? " " : "", status ? status : "");
 	return unhealthy(h, reason);
 }
 

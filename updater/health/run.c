@@ -18,7 +18,8 @@
 #include "updater/health/unit.h"
 #include "updater/health/update.h"
 
-enum { UNIT_STEP_MS = 500, UPDATE_STEP_MS = 2000, STATUS_MS = 15000 };
+/* systemd that is started anew (daemon-reexec) does not answer for a while */
+enum { UNIT_STEP_MS = 500, UNIT_MUTE_MAX = 20, UPDATE_STEP_MS = 2000, STATUS_MS = 15000 };
 
 #define CHECK_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -217,17 +218,20 @@ static void watch_unit(const struct health_run *h, struct health_check *c, uint6
 {
 	struct health_watch w = { .stay_ms = h->stay_ms };
 	struct health_unit_state s = { .load = "loaded", .active = "not known" };
-	struct err e = ERR_INIT;
 	char state[HEALTH_LINE_MAX];
 	uint64_t now = clock_mono_ms();
+	unsigned mute = 0;
 
 	for (; now < end; now = clock_mono_ms()) {
-		if (ask_systemd(h, c->name, end - now, &s, &e) < 0) {
+		struct err e = ERR_INIT;
+
+		if (ask_systemd(h, c->name, end - now, &s, &e) == 0) {
+			mute = 0;
+			c->end = health_watch_step(&w, &s, clock_mono_ms(), c->last);
+		} else if (++mute == UNIT_MUTE_MAX) {
 			c->end = HEALTH_FAILED;
 			health_last_line(e.text, strlen(e.text), c->last);
-			return;
 		}
-		c->end = health_watch_step(&w, &s, clock_mono_ms(), c->last);
 		if (c->end != HEALTH_WAITING)
 			return;
 		pause_ms(UNIT_STEP_MS);
@@ -269,9 +273,9 @@ static enum health_update_end judge_silence(const struct health_run *h, char tex
 	return HEALTH_UPDATE_OURS;
 }
 
-/* was: what the try before found; one that is cut off takes nothing from it. */
-static enum health_update_end try_once(const struct health_run *h, uint64_t ms,
-				       enum health_update_end was, char text[HEALTH_LINE_MAX])
+/* False: it was cut off, and what the tries before it found is worth more. */
+static bool try_once(const struct health_run *h, uint64_t ms, const struct health_update_tries *t,
+		     enum health_update_end *ret, char text[HEALTH_LINE_MAX])
 {
 	AUTO_BUF out = BUF_INIT;
 	struct spawn_result res;
@@ -279,36 +283,39 @@ static enum health_update_end try_once(const struct health_run *h, uint64_t ms,
 
 	if (ask_proad(h, "why", ms, &out, &res, &e) < 0) {
 		(void)snprintf(text, HEALTH_LINE_MAX, "cannot update: %.150s", e.text);
-		return HEALTH_UPDATE_OURS;
+		*ret = HEALTH_UPDATE_OURS;
+		return true;
 	}
-	if (res.end == SPAWN_TIMEOUT)
-		return text[0] ? was : judge_silence(h, text);
-	return health_update_judge(res.end == SPAWN_EXIT, res.code, out.p ? out.p : "", out.n,
-				   text);
+	if (res.end != SPAWN_TIMEOUT) {
+		*ret = health_update_judge(res.end == SPAWN_EXIT, res.code, out.p ? out.p : "",
+					   out.n, text);
+		return true;
+	}
+	/* a mistake of this host shows at once: what hangs for long has got past that */
+	if (t->known && (t->end == HEALTH_UPDATE_OUTSIDE || ms < STATUS_MS))
+		return false;
+	*ret = judge_silence(h, text);
+	return true;
 }
 
-/*
- * What passes is given some time: a network that comes up, a proad that is busy. What would count
- * against the release has all the time there is: a host that starts everything it has at once may
- * not get round to proad for minutes, and a good release given up for that is lost here.
- */
 static void try_update(const struct health_run *h, struct health_check *c, uint64_t end)
 {
-	enum health_update_end found = HEALTH_UPDATE_OURS;
+	struct health_update_tries t = { .strict = h->outside_counts };
 	uint64_t now = clock_mono_ms(), give_up = now + h->update_ms;
 
-	while (now < end && (now < give_up || found == HEALTH_UPDATE_OURS)) {
+	while (health_update_goes_on(&t, now, give_up, end)) {
 		uint64_t until = now < give_up && give_up < end ? give_up : end;
+		enum health_update_end found;
 
-		found = try_once(h, until - now, found, c->last);
-		if (found == HEALTH_UPDATE_OK)
+		if (try_once(h, until - now, &t, &found, c->last))
+			health_update_note(&t, found);
+		if (t.known && t.end == HEALTH_UPDATE_OK)
 			break;
 		pause_ms(UPDATE_STEP_MS);
 		now = clock_mono_ms();
 	}
-	if (found == HEALTH_UPDATE_OUTSIDE && !h->outside_counts)
-		c->required = false;
-	c->end = found == HEALTH_UPDATE_OK ? HEALTH_PASSED : HEALTH_FAILED;
+	c->required = health_update_counts(&t);
+	c->end = t.known && t.end == HEALTH_UPDATE_OK ? HEALTH_PASSED : HEALTH_FAILED;
 }
 
 static void run_one(const struct health_run *h, struct health_check *c, uint64_t now, uint64_t end,

@@ -107,6 +107,9 @@ enum health_end health_watch_step(struct health_watch *w, const struct health_un
 				  uint64_t now_ms, char text[HEALTH_LINE_MAX])
 {
 	bool active = strcmp(s->active, "active") == 0;
+	/* systemd's own notion: what reads its configuration anew has not left that state */
+	bool up = active || strcmp(s->active, "reloading") == 0 ||
+		  strcmp(s->active, "refreshing") == 0;
 	bool failed = strcmp(s->active, "failed") == 0;
 
 	if (strcmp(s->load, "loaded") != 0) {
@@ -114,7 +117,7 @@ enum health_end health_watch_step(struct health_watch *w, const struct health_un
 		return HEALTH_FAILED;
 	}
 	if (w->active &&
-	    (!active || s->active_since_us != w->active_since_us || s->restarts != w->restarts))
+	    (!up || s->active_since_us != w->active_since_us || s->restarts != w->restarts))
 		return died(w, s, now_ms, text);
 	if (failed && w->failed && now_ms - w->failed_since_ms >= FAILED_FOR_MS) {
 		health_unit_text(s, text);

@@ -12,8 +12,8 @@
 /*
  * The check that a systemd unit becomes active and stays so: its watch time begins when it became
  * active. Before that it may fail and be started again, as services do that wait for each other;
- * once it was seen active in its watch time, leaving that state or being started anew is a failure.
- * Pure; run.h asks systemd.
+ * once it was seen active in its watch time, leaving that state or being started anew is a failure;
+ * reloading is neither. Pure; run.h asks systemd.
  */
 
 /* What `systemctl show` says of a unit; names and values are those of org.freedesktop.systemd1. */

@@ -46,6 +46,12 @@ static enum health_update_end judge_answer(const json_t *o, char text[HEALTH_LIN
 		cannot("cannot update: ", e.text, strlen(e.text), text);
 		return HEALTH_UPDATE_OURS;
 	}
+	/* the verb ran and found the network so, or it did not come to run: then nothing is said of
+	 * the state of this host */
+	if (strcmp(kind, "retry") == 0 && !json_object_get(o, "status")) {
+		cannot("not known, as proad did not get to it: ", error, strlen(error), text);
+		return HEALTH_UPDATE_BUSY;
+	}
 	/* "refused" says which check of TUF the metadata did not pass; null when none did */
 	if (strcmp(kind, "retry") == 0 || strcmp(kind, "refused") == 0 ||
 	    json_is_object(json_object_get(o, "refused"))) {
@@ -81,4 +87,27 @@ enum health_update_end health_update_judge(bool exited, int code, const char *p,
 	cannot("proad's answer cannot be read: ", json ? e.text : "it is empty",
 	       strlen(json ? e.text : "it is empty"), text);
 	return HEALTH_UPDATE_OURS;
+}
+
+void health_update_note(struct health_update_tries *t, enum health_update_end end)
+{
+	t->known = true;
+	t->end = end;
+	if (t->strict)
+		t->bad = end != HEALTH_UPDATE_OK;
+	else if (end != HEALTH_UPDATE_BUSY)
+		t->bad = end == HEALTH_UPDATE_OURS;
+}
+
+bool health_update_goes_on(const struct health_update_tries *t, uint64_t now_ms,
+			   uint64_t give_up_ms, uint64_t end_ms)
+{
+	if ((t->known && t->end == HEALTH_UPDATE_OK) || now_ms >= end_ms)
+		return false;
+	return !t->known || t->bad || now_ms < give_up_ms;
+}
+
+bool health_update_counts(const struct health_update_tries *t)
+{
+	return t->strict || !t->known || t->end == HEALTH_UPDATE_OURS || t->end == HEALTH_UPDATE_OK;
 }
