@@ -417,6 +417,22 @@ class Proa(unittest.TestCase):
             self.assertEqual((check["verdict"], check["evidence"].get("missing")),
                              ("fail", "%s: %s" % (unit, line.strip())))
 
+    def test_unit_not_loaded(self):
+        """Not installed is told; masked, or not readable for systemd, is a fault."""
+        m = good.copy()
+        whole = (m.root / "systemd/show").read_text()
+        for state, want in (("masked", "fail"), ("bad-setting", "fail"), ("error", "fail"),
+                            ("not-found", "pass")):
+            m.write("systemd/show", whole.replace("LoadState=loaded", "LoadState=" + state, 1))
+            check = self.units(m)
+            self.assertEqual((check["verdict"], check["evidence"]["proad.service"]), (want, state))
+            self.assertEqual(check["evidence"].get("missing"), None if want == "pass" else
+                             "proad.service: LoadState=" + state)
+        m.write("systemd/show", whole.replace("LoadState=loaded", "LoadState=masked"))
+        self.assertEqual(self.units(m)["verdict"], "fail")
+        m.write("systemd/show", whole.replace("LoadState=loaded", "LoadState=not-found"))
+        self.assertEqual(self.units(m)["verdict"], "absent")
+
     def test_unit_changed_here(self):
         m = good.copy()
         text = (m.root / "systemd/show").read_text()
@@ -424,6 +440,12 @@ class Proa(unittest.TestCase):
         check = self.units(m)
         self.assertEqual((check["verdict"], check["evidence"]["proad.service"]["drop_ins"]),
                          ("warn", "/etc/x.conf"))
+        for n in (511, 512, 513, 1024):  # as long as what is kept of a value, and longer
+            path = "/etc/%s.conf" % ("x" * (n - 10))
+            m.write("systemd/show", text.replace("DropInPaths=\n", "DropInPaths=%s\n" % path, 1))
+            check = self.units(m)
+            self.assertEqual((check["verdict"], check["evidence"]["proad.service"]["drop_ins"]),
+                             ("warn", path[:511]))
 
     def test_process(self):
         """What runs is what counts, not what its unit says by now."""

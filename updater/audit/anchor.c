@@ -2,6 +2,7 @@
 #include "updater/audit/anchor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,12 +89,32 @@ int anchor_read(const struct evidence *ev, const char *tcti, struct anchor *ret,
 	return 0;
 }
 
+/*
+ * Two that read the same value would both extend it by the same lines, and the index can never be
+ * set right again. The directory itself is the lock: nothing is written, and nobody else locks it.
+ */
+static int take_turn(const struct evidence *ev, struct sys_fd *ret, struct err *e)
+{
+	struct sys *sys = ev->sys;
+	int r;
+
+	if (ev->state < 0)
+		return err_set(e, ERR_HOST, ENOENT, "%s", ev->no_state.text);
+	ret->sys = sys;
+	ret->fd = sys->ops->open(sys, ev->state, ".", O_RDONLY | O_DIRECTORY, 0);
+	r = ret->fd < 0 ? ret->fd : sys->ops->lock(sys, ret->fd);
+	return r < 0 ? err_set(e, ERR_HOST, -r, "lock the state directory: %s", strerror(-r)) : 0;
+}
+
 int anchor_update(const struct evidence *ev, const char *tcti, struct err *e)
 {
 	AUTO_ANCHOR a = { .lines = 0 };
+	AUTO_SYS_FD turn = { ev->sys, -1 };
 	size_t n;
-	int r = anchor_read(ev, tcti, &a, e);
+	int r = take_turn(ev, &turn, e);
 
+	if (r >= 0)
+		r = anchor_read(ev, tcti, &a, e);
 	if (r < 0)
 		return r;
 	n = a.lines - a.anchored;

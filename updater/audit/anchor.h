@@ -27,7 +27,7 @@ void anchor_done(struct anchor *a);
 int anchor_read(const struct evidence *ev, const char *tcti, struct anchor *ret, struct err *e)
 	__attribute__((warn_unused_result));
 
-/* Extends the anchor by the lines that it does not hold yet; returns how many. */
+/* Extends the anchor by the lines that it does not hold yet; returns how many. One at a time. */
 int anchor_update(const struct evidence *ev, const char *tcti, struct err *e)
 	__attribute__((warn_unused_result));
 

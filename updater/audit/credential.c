@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/text.h"
+#include "updater/audit/dsse.h"
 
 enum { CAS_MAX = 64, RSA_BITS = 2048, AES_BYTES = 16 };
 
@@ -77,7 +78,7 @@ static int no_certificate(struct err *e)
 /* A PEM reader over text; no password is ever asked. */
 static X509 *next_cert(BIO *b)
 {
-	X509 *x = PEM_read_bio_X509(b, NULL, NULL, NULL);
+	X509 *x = PEM_read_bio_X509(b, NULL, dsse_no_password, NULL);
 
 	ERR_clear_error();
 	return x;

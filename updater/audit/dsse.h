@@ -70,4 +70,8 @@ int dsse_key_load(const char *where, struct evp_pkey_st **ret, struct err *e)
 int dsse_key_read(const void *pem, size_t n, const char *what, struct tuf_key *ret, struct err *e)
 	__attribute__((warn_unused_result));
 
+/* For OpenSSL's readers of what is public: no password, where its own callback asks at a terminal.
+ */
+int dsse_no_password(char *buf, int size, int writing, void *arg);
+
 #endif

@@ -132,16 +132,18 @@ static bool says(const struct buf *block, const char *line)
 	return strstr(block->p, want) != NULL;
 }
 
-/* The value of "Key=value" in the block; "" when it is not there. */
+/* The value of "Key=value" in the block, cut to VALUE_MAX; "" when it is not there. */
 static const char *value(const struct buf *block, const char *key, char out[VALUE_MAX])
 {
 	char want[80];
 	const char *p;
+	size_t n;
 
 	(void)snprintf(want, sizeof(want), "\n%s=", key);
 	p = strstr(block->p, want);
 	p = p ? p + strlen(want) : "";
-	(void)snprintf(out, VALUE_MAX, "%.*s", (int)(strcspn(p, "\n") % VALUE_MAX), p);
+	n = strcspn(p, "\n");
+	(void)snprintf(out, VALUE_MAX, "%.*s", (int)(n < VALUE_MAX ? n : VALUE_MAX - 1), p);
 	return out;
 }
 
@@ -179,6 +181,16 @@ static int check_process(const struct audit *a, const char *unit, const char *pi
 	return r < 0 ? r : json_put_str(o, "process", pid, e);
 }
 
+/* Not installed is no fault here; masked, or what systemd cannot read, does not do its work. */
+static int check_not_loaded(const char *unit, const char *state, struct seen *s, struct err *e)
+{
+	char line[VALUE_MAX + 16];
+	int r = json_put_str(s->o, unit, state, e);
+
+	(void)snprintf(line, sizeof(line), "LoadState=%s", state);
+	return r < 0 ? r : demand(s, unit, strcmp(state, "not-found") == 0, line, e);
+}
+
 static int check_unit(const struct audit *a, const char *show, size_t i, struct seen *s,
 		      struct err *e)
 {
@@ -191,7 +203,7 @@ static int check_unit(const struct audit *a, const char *show, size_t i, struct 
 	if (r < 0 || !block.p)
 		return r;
 	if (!says(&block, "LoadState=loaded"))
-		return json_put_str(s->o, unit, value(&block, "LoadState", text), e);
+		return check_not_loaded(unit, value(&block, "LoadState", text), s, e);
 	s->known++;
 	for (size_t k = 0; r >= 0 && k < sizeof(hardening) / sizeof(hardening[0]); k++)
 		r = demand(s, unit, says(&block, hardening[k]), hardening[k], e);
@@ -217,7 +229,7 @@ static int tell_units(struct audit *a, struct seen *s, struct err *e)
 {
 	int r = 0;
 
-	if (s->known == 0)
+	if (s->known == 0 && !s->missing.n)
 		return report_add(&a->rep, "proa.units", REPORT_ABSENT, NULL, e,
 				  "Proa's units are not loaded here.");
 	if (s->missing.n)
@@ -226,7 +238,7 @@ static int tell_units(struct audit *a, struct seen *s, struct err *e)
 		return r;
 	if (s->missing.n)
 		return report_add(&a->rep, "proa.units", REPORT_FAIL, json_incref(s->o), e,
-				  "Proa's units do not run as hardened as they ship.");
+				  "Proa's units do not run as they ship: %s.", s->missing.p);
 	if (s->drop_ins.n)
 		return report_add(
 			&a->rep, "proa.units", REPORT_WARN, json_incref(s->o), e,
