@@ -9,7 +9,7 @@ _proa_audit() {
 		return
 		;;
 	--nonce | --ak | --time | --channel | --tpm) return ;;
-	--disk | --key | --secret | --ek-ca | --challenge | --trusted-root | --uki)
+	--disk | --key | --secret | --ek-ca | --challenge | --trusted-root | --uki | --loader)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
@@ -21,7 +21,8 @@ _proa_audit() {
 	'') [[ $cur == -* ]] || options='report verify diff challenge anchor keys' ;;
 	report) options='--next --pcr --deep --all --json --root --esp --disk --state --repository --time --attest
 		--nonce --challenge --tpm' ;;
-	verify) options='--key --ak --nonce --secret --ek-ca --repository --trusted-root --channel --uki --json --time' ;;
+	verify) options='--key --ak --nonce --secret --ek-ca --repository --trusted-root --channel --uki
+		--loader --json --time' ;;
 	challenge) options=--secret ;;
 	anchor | keys) options=--tpm ;;
 	esac

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (q.nonce_n > QUOTE_NONCE_MAX || q.n_bank > QUOTE_BANKS_MAX ||
 		    q.digest_n > TCG_DIGEST_MAX)
 			abort();
-		(void)!quote_check(&q, &bank, NULL);
+		(void)!quote_check(&q, &bank, 0, NULL);
 	}
 	if (quote_key_read(data, size, &k, NULL) >= 0 &&
 	    (!k.pkey || quote_verify(&k, data, size, data, size, NULL) >= 0))

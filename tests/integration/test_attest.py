@@ -4,16 +4,19 @@
 
 Judges: a software TPM with tpm2-tools (quotes, credentials, the anchor), openssl (signatures, EK
 certificates)."""
-import base64, json, os, pathlib, random, re, shutil, tempfile, unittest
+import base64, json, os, pathlib, random, re, shutil, struct, subprocess, tempfile, unittest
 
 import jsonschema
 
-from audit_lab import (BIN, BOOT, SEED, SOURCE, Report, Tpm, begin, end, sh, sha)
+from audit_lab import (BIN, BOOT, LOG, SEED, SOURCE, EventLog, Report, Tpm, begin, end, sh,
+                       sha)
 
 
 def setUpModule():
-    global work, base, good
+    global work, base, good, loader
     work, base, good = begin()
+    loader = work / "systemd-bootx64.efi"  # the auditor's own copy
+    shutil.copy(good.esp / "EFI/systemd/systemd-bootx64.efi", loader)
 
 
 def tearDownModule():
@@ -23,6 +26,8 @@ def tearDownModule():
 class Attested(unittest.TestCase):
     """Statements made on the node, checked on the auditor's machine."""
     NONCE, OTHER = "00112233445566778899aabbccddeeff", "ff112233445566778899aabbccddeeff"
+    PROVED = """ak nonce quote log secure-boot pcr4 loader loader-own uki uki-own usr pcr11
+                pcr12""".split()
 
     @classmethod
     def setUpClass(cls):
@@ -40,18 +45,23 @@ class Attested(unittest.TestCase):
         cls.tpm.stop()
 
     @classmethod
-    def attest(cls, key, nonce=None):
-        p = sh(BIN / "proa-audit", "report", "--root", good.root, "--disk", good.disk,
-               "--repository", base.repo, "--tpm", cls.tpm.tcti, "--attest", key, "--nonce",
+    def attest(cls, key, nonce=None, machine=None, tpm=None):
+        m = machine or good
+        p = sh(BIN / "proa-audit", "report", "--root", m.root, "--disk", m.disk,
+               "--repository", base.repo, "--tpm", (tpm or cls.tpm).tcti, "--attest", key, "--nonce",
                nonce or cls.NONCE)
         return json.loads(p.stdout)
 
-    def verify(self, envelope, *more, key=None, nonce=NONCE, ak=None, repository=True):
+    def verify(self, envelope, *more, key=None, nonce=NONCE, ak=None, signed=True, uki=None,
+               boot=None):
+        """What an auditor knows; False leaves something out."""
         f = work / "envelope.json"
         f.write_text(envelope if isinstance(envelope, str) else json.dumps(envelope))
-        args = ["--key", key or self.pub, "--nonce", nonce, "--ak", ak or self.ak]
-        if repository:
-            args += ["--repository", base.repo, "--trusted-root", base.repo / "metadata/1.root.json"]
+        args = ["--repository", base.repo, "--trusted-root", base.repo / "metadata/1.root.json"]
+        for option, value in (("--key", signed and (key or self.pub)), ("--nonce", nonce),
+                              ("--ak", ak or self.ak), ("--loader", loader if boot is None else boot),
+                              ("--uki", good.uki() if uki is None else uki)):
+            args += [option, value] if value else []
         p = sh(BIN / "proa-audit", "verify", f, "--json", *args, *more, want=None)
         self.assertIn(p.returncode, (0, 1), p.stderr)
         return Report(json.loads(p.stdout), p.returncode) if p.stdout else p
@@ -69,15 +79,30 @@ class Attested(unittest.TestCase):
         return dict(self.good, payload=base64.b64encode(payload).decode(), signatures=[
             {"keyid": "", "sig": base64.b64encode((work / "sig").read_bytes()).decode()}])
 
+    def hardware(self, r):
+        """The claims that the hardware proves."""
+        return {i[7:] for i, c in r.checks.items()
+                if c.get("evidence", {}).get("proved_by") == "hardware"}
+
+    def other_boot(self, m):
+        """A TPM that the firmware of m led to m's event log, and what m then attests."""
+        m.write(LOG, m.log.bytes())
+        m.set_pcrs()
+        tpm = Tpm(m.log)
+        self.addCleanup(tpm.stop)
+        name = re.search("key: ([0-9a-f]{68})\n",
+                         sh(BIN / "proa-audit", "keys", "--tpm", tpm.tcti).stdout).group(1)
+        return self.attest(self.key, machine=m, tpm=tpm), name
+
     def by(self, r, check):
         return r.verdict(check), r.checks[check]["evidence"]["proved_by"]
 
     def test_good(self):
-        r = self.verify(self.good, "--uki", good.uki())
+        r = self.verify(self.good)
         self.assertEqual((r.status, r.problems()), (0, set()), r.doc)
-        for check in ("ak", "nonce", "quote", "log", "loader", "uki", "usr", "uki-own", "pcr11",
-                      "pcr12"):
+        for check in self.PROVED:
             self.assertEqual(self.by(r, "attest." + check), ("pass", "hardware"), check)
+        self.assertEqual(self.hardware(r), set(self.PROVED))
         for check in ("release", "uki-file"):
             self.assertEqual(self.by(r, "attest." + check), ("pass", "publisher"), check)
         self.assertEqual(self.by(r, "attest.signature"), ("pass", "signer"))
@@ -197,6 +222,24 @@ class Attested(unittest.TestCase):
         self.assertEqual(verdict(), "fail")
         anchor(want=1)
 
+    def test_anchor_by_two(self):
+        """By hand and by the service at once: the index gets each line once."""
+        for _ in range(3):
+            m, tpm = good.copy(), Tpm(good.log)
+            self.addCleanup(tpm.stop)
+            lines = (m.state / "history.jsonl").read_bytes().splitlines(True)
+            started = [subprocess.Popen([BIN / "proa-audit", "anchor", "--root", m.root, "--tpm",
+                                         tpm.tcti], stdout=subprocess.PIPE, text=True)
+                       for _ in range(4)]
+            said = [p.communicate(timeout=60)[0] for p in started]
+            self.assertEqual(sorted(said, reverse=True)[0],
+                             "anchored %d more entries of the history\n" % len(lines))
+            self.assertEqual(said.count("anchored 0 more entries of the history\n"), 3)
+            value = bytes(32)
+            for line in lines:
+                value = sha(value + sha(line[:-1]))
+            self.assertEqual(tpm.tool("tpm2_nvread", "0x1805052", binary=True).stdout, value)
+
     def test_keys_stay_the_same(self):
         out = sh(BIN / "proa-audit", "keys", "--tpm", self.tpm.tcti).stdout
         self.assertIn(self.ak, out)
@@ -208,6 +251,128 @@ class Attested(unittest.TestCase):
         r = self.verify(self.good, key=self.tpm_pub)
         self.assertEqual(r.problems(), {"attest.signature"})
 
+    def test_quote_of_less(self):
+        """Root asks the TPM for a quote of what it likes, with the key that was enrolled and the
+        nonce that was asked, and adds the PCRs of a better boot."""
+        for pcrs in ("16", "0,1,2,3,4,5,6,7,8,9,10", "0,1,2,3,4,5,6,7,8,9,10,11,13,14,15",
+                     "23", "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15+sha1:0"):
+            d = pathlib.Path(tempfile.mkdtemp(dir=work))
+            self.tpm.tool("tpm2_createprimary", "-Q", "-C", "e", "-G", "ecc256:ecdsa-sha256:null",
+                          "-c", d / "ak", "-a",
+                          "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign")
+            self.tpm.tool("tpm2_flushcontext", "-t")
+            self.tpm.tool("tpm2_quote", "-Q", "-c", d / "ak", "-l", "sha256:" + pcrs, "-q",
+                          self.NONCE, "-m", d / "m", "-s", d / "s", "-g", "sha256")
+            self.tpm.tool("tpm2_flushcontext", "-t")
+
+            def change(st):
+                q = st["predicate"]["attachments"]["quote"]
+                for k, f in (("message", "m"), ("signature", "s")):
+                    q[k] = base64.b64encode((d / f).read_bytes()).decode()
+
+            def bare(st):
+                change(st)
+                have = st["predicate"]["attachments"]["pcrs_sha256"]
+                del have["11"], have["12"]
+            r = self.verify(self.resigned(change))
+            self.assertEqual((r.status, r.problems()), (1, {"attest.quote"}), pcrs)
+            self.assertEqual(self.hardware(r), set(), pcrs)
+            r = self.verify(self.resigned(bare))
+            self.assertLessEqual({"attest.quote", "attest.pcr11", "attest.pcr12"}, r.problems())
+            self.assertEqual(self.hardware(r), set(), pcrs)
+
+    def test_extended_later(self):
+        """Something else was started, and its root extends PCR 4 by what should have been."""
+        evil = bytes(20), sha(b"another loader")
+        events = good.log.events
+        images = [i for i, e in enumerate(events) if e[:8] == bytes.fromhex("0400000003000080")]
+        for at, forge in ((images[0], True), (images[-1], True), (images[-1] + 1, True),
+                          (images[0], False)):
+            m, log = good.copy(), EventLog()
+            log.image(evil[1]) if forge else log.add(4, 0x80000007, b"x", evil)
+            log.events = events[:at] + log.events[1:] + events[at:]
+            m.log = log
+            envelope, name = self.other_boot(m)
+            r = self.verify(envelope, ak=name)
+            self.assertEqual(r.problems() - {"attest.report"}, {"attest.pcr4"}, r.doc)
+            self.assertEqual(self.hardware(r), {"ak", "nonce", "quote", "log", "secure-boot"})
+            for claim in ("loader", "loader-own", "uki", "uki-own"):
+                self.assertEqual(self.by(r, "attest." + claim), ("warn", "node"))
+
+    def test_copies_left_out(self):
+        """Without the auditor's own loader and UKI, what the digests stand for is the node's word."""
+        for how in ({"uki": False}, {"boot": False}, {"uki": False, "boot": False}):
+            r = self.verify(self.good, **how)
+            self.assertEqual((r.status, r.problems()), (0, set()), r.doc)
+            self.assertEqual(self.by(r, "attest.pcr4"), ("warn", "hardware"))
+            self.assertEqual(self.hardware(r), {"ak", "nonce", "quote", "log", "secure-boot", "pcr4"})
+
+    def test_other_loader(self):
+        r = self.verify(self.good, boot=good.uki())
+        self.assertEqual(r.problems(), {"attest.pcr4"})
+        r = self.verify(self.good, boot=BOOT / "linuxx64.efi.stub")
+        self.assertEqual(r.problems(), {"attest.pcr4", "attest.loader-own"})
+        r = self.verify(self.good, boot=self.pub)
+        self.assertEqual((r.status, r.problems()), (1, {"attest.loader-own"}))
+        self.assertNotIn("usr", self.hardware(r))
+
+    def test_long_command_line(self):
+        """A second usrhash= behind the place where a text for people ends."""
+        for extra in (" %s usrhash=%s" % ("x" * 700, "ab" * 32), "\0usrhash=" + "ab" * 32,
+                      " " + "x" * 5000):
+            m, cmdline = good.copy(), (good.root / "proc/cmdline").read_text().rstrip("\n")
+            log = EventLog()
+            log.add(12, 13, (cmdline + extra + "\0").encode("utf-16-le"))
+            log.events = [log.events[1] if e[:8] == struct.pack("<II", 12, 13) else e
+                          for e in good.log.events]
+            m.log = log
+            envelope, name = self.other_boot(m)
+            r = self.verify(envelope, ak=name)
+            self.assertEqual(self.by(r, "attest.usr"), ("warn", "node"), extra[:20])
+            self.assertEqual(r.problems() - {"attest.report"}, {"attest.pcr12"})
+
+    def test_secure_boot_off(self):
+        """PCR 7 begins with SecureBoot; a second one that root extends later is not the firmware's."""
+        m = good.copy()
+        m.boot(secure=0)
+        m.log.variable("SecureBoot", "8be4df61-93ca-11d2-aa0d-00e098032b8c", b"\1")
+        envelope, name = self.other_boot(m)
+        r = self.verify(envelope, ak=name)
+        self.assertEqual(self.by(r, "attest.secure-boot"), ("fail", "hardware"))
+        self.assertLessEqual({"pcr4", "usr", "uki-own"}, self.hardware(r))
+
+    def test_subjects(self):
+        """Each subject of the statement is the report's, and none is left out or added."""
+        def other(i):
+            return lambda st: st["subject"][i]["digest"].update({k: "ab" * 32 for k in
+                                                                 st["subject"][i]["digest"]})
+        n = len(json.loads(base64.b64decode(self.good["payload"]))["subject"])
+        for change in [other(i) for i in range(n)] + [
+                lambda st: st["subject"].pop(), lambda st: st["subject"].append(
+                    {"name": "usr", "digest": {"sha256": "ab" * 32}})]:
+            r = self.verify(self.resigned(change))
+            self.assertIn("attest.subjects", r.problems())
+            self.assertEqual(self.by(r, "attest.subjects"), ("fail", "nobody"))
+        r = self.verify(self.good, signed=False)
+        self.assertEqual(self.by(r, "attest.subjects"), ("pass", "nobody"))
+        r = self.verify(self.good, key=self.tpm_pub)
+        self.assertEqual(self.by(r, "attest.subjects"), ("pass", "nobody"))
+
+    def test_no_nonce(self):
+        """An old envelope is as good as a new one for who asked nothing."""
+        r = self.verify(self.good, nonce=False)
+        self.assertEqual((r.status, r.problems()), (0, set()), r.doc)
+        self.assertEqual(self.hardware(r), {"ak"})
+
+    def test_pcrs_that_the_log_leaves_out(self):
+        def change(st):
+            a = st["predicate"]["attachments"]
+            a["eventlog"] = base64.b64encode(b"".join(
+                e for e in good.log.events if e[:4] != bytes.fromhex("07000000"))).decode()
+        r = self.verify(self.resigned(change))
+        self.assertEqual(r.problems(), {"attest.log"})
+        self.assertNotIn("secure-boot", self.hardware(r))
+
     def test_replayed(self):
         r = self.verify(self.good, nonce=self.OTHER)
         self.assertEqual(r.problems(), {"attest.nonce"})
@@ -218,11 +383,12 @@ class Attested(unittest.TestCase):
         self.assertEqual(r.problems(), {"attest.ak"})
 
     def test_other_uki(self):
-        r = self.verify(self.good, "--uki", good.esp / "EFI/systemd/systemd-bootx64.efi")
+        wrong = {"attest.pcr4", "attest.uki-file", "attest.pcr11", "attest.pcr12"}
+        r = self.verify(self.good, uki=good.esp / "EFI/systemd/systemd-bootx64.efi")
         # it was started too, but it is not what the stub measured
-        self.assertEqual(r.problems(), {"attest.pcr11", "attest.pcr12"})
-        r = self.verify(self.good, "--uki", BOOT / "linuxx64.efi.stub")
-        self.assertEqual(r.problems(), {"attest.uki-own", "attest.pcr11", "attest.pcr12"})
+        self.assertEqual(r.problems(), wrong)
+        r = self.verify(self.good, uki=BOOT / "linuxx64.efi.stub")
+        self.assertEqual(r.problems(), wrong | {"attest.uki-own"})
 
     def test_log_cut(self):
         def change(st):
@@ -298,7 +464,8 @@ class Enrolled(unittest.TestCase):
     def verify(self, d, tpm, *more):
         p = sh(BIN / "proa-audit", "verify", d / "envelope", "--json", "--key", tpm.keys,
                "--secret", d / "secret", "--repository", base.repo, "--trusted-root",
-               base.repo / "metadata/1.root.json", *more, want=None)
+               base.repo / "metadata/1.root.json", "--uki", good.uki(), "--loader",
+               loader, *more, want=None)
         return Report(json.loads(p.stdout), p.returncode)
 
     def test_good(self):
@@ -396,6 +563,24 @@ class Enrolled(unittest.TestCase):
         self.assertEqual((d / "out").read_bytes().hex(),
                          json.loads((d / "secret").read_text())["nonce"])
 
+    def test_no_password(self):
+        """A certificate that says it is encrypted is none, and nobody is asked for a password."""
+        d = self.challenge(self.tpm.keys)
+        self.attest(self.tpm, d)
+        head = "-----BEGIN CERTIFICATE-----\n"
+        cas = d / "cas"
+        cas.write_text(self.tpm.cas.read_text().replace(
+            head, head + "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC," + "00" * 16 + "\n\n", 1))
+        p = sh(BIN / "proa-audit", "verify", d / "envelope", "--secret", d / "secret", "--ek-ca",
+               cas, want=1, input="secret\n", start_new_session=True)
+        self.assertNotIn("pass", p.stderr)
+        pub, sealed = d / "pub", cas.read_text().split(head)[1].split("\n\n")[0] + "\n\n"
+        pub.write_text(self.tpm.keys.read_text().replace("PUBLIC KEY-----\n", "PUBLIC KEY-----\n"
+                                                         + sealed, 1))
+        p = sh(BIN / "proa-audit", "verify", d / "envelope", "--key", pub, want=1,
+               input="secret\n", start_new_session=True)
+        self.assertNotIn("pass", p.stderr)
+
     def test_bad_input(self):
         keys, rnd = self.tpm.keys.read_text(), random.Random(SEED)
         f = self.dir / "bad"
@@ -440,6 +625,7 @@ class Walkthrough(unittest.TestCase):
         (d / "mirror").symlink_to(base.repo)
         shutil.copy(base.repo / "metadata/1.root.json", d)
         shutil.copy(tpm.cas, d / "tpm-makers.pem")
+        shutil.copy(loader, d)
         # the node's evidence and TPM are not where a running machine has them
         more = "--tpm %s --root %s --disk %s" % (tpm.tcti, good.root, good.disk)
         script, steps = "set -eu\n", self.commands()

@@ -130,14 +130,19 @@ static void test_quote(void)
 	CHECK(quote_read(msg.p, msg.n, &q, &e) == 0, "%s", e.text);
 	CHECK(q.nonce_n == 14 && q.resets == 3 && q.clock_safe && q.bank[0].pcrs == pcrs, "fields");
 	CHECK(quote_verify(&ak, msg.p, msg.n, sig.p, sig.n, &e) == 0, "%s", e.text);
-	CHECK(quote_check(&q, &b, &e) == 0, "%s", e.text);
+	CHECK(quote_check(&q, &b, pcrs, &e) == 0, "%s", e.text);
+	CHECK(quote_check(&q, &b, 0, &e) == 0, "%s", e.text);
+	for (unsigned i = 0; i < 32; i++)
+		CHECK(quote_check(&q, &b, 1u << i, &e) == (pcrs >> i & 1 ? 0 : -EINVAL), "PCR %u",
+		      i);
+	CHECK(quote_check(&q, &b, pcrs | 1, &e) == -EINVAL && e.kind == ERR_REFUSED, "PCR 0 too");
 	b.value[0][0] ^= 1; /* not quoted */
-	CHECK(quote_check(&q, &b, &e) == 0, "%s", e.text);
+	CHECK(quote_check(&q, &b, pcrs, &e) == 0, "%s", e.text);
 	b.value[11][31] ^= 1;
-	CHECK(quote_check(&q, &b, &e) == -EBADMSG, "PCR 11 changed");
+	CHECK(quote_check(&q, &b, pcrs, &e) == -EBADMSG, "PCR 11 changed");
 	b.value[11][31] ^= 1;
 	b.have &= ~(1u << 12);
-	CHECK(quote_check(&q, &b, &e) == -ENOENT, "PCR 12 missing");
+	CHECK(quote_check(&q, &b, pcrs, &e) == -ENOENT, "PCR 12 missing");
 	for (size_t i = 0; i < msg.n; i++) {
 		msg.p[i] ^= 1;
 		CHECK(quote_verify(&ak, msg.p, msg.n, sig.p, sig.n, &e) == -EKEYREJECTED,

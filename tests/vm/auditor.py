@@ -96,7 +96,10 @@ def start(lab):
     tpm = Tpm(lab)
     host = lab.host(lab.serve(), disk="secure.img", secure_boot=True, extra=tpm.qemu())
     look(host)
-    return host, Auditor(lab, tpm, host.check("proa-audit keys"))
+    auditor = Auditor(lab, tpm, host.check("proa-audit keys"))
+    _, loader = fetch(host, "cp /efi/EFI/BOOT/BOOTX64.EFI /run/loader", "/run/loader")
+    (auditor.dir / "systemd-bootx64.efi").write_bytes(loader)
+    return host, auditor
 
 
 def look(host):
@@ -130,7 +133,8 @@ class Auditor:
         f, repo = self.dir / "host.dsse", self.lab.folder / "repo"
         f.write_bytes(envelope)
         args = [self.audit, "verify", f, "--key", self.keys, "--repository", repo,
-                "--trusted-root", repo / "metadata/1.root.json", "--uki", self.uki(version).name, *more]
+                "--trusted-root", repo / "metadata/1.root.json", "--uki", self.uki(version).name,
+                "--loader", "systemd-bootx64.efi", *more]
         if secret:
             args += ["--secret", self.dir / "secret", "--ek-ca", self.tpm.dir + "/cas.pem"]
         out = [subprocess.run([str(a) for a in args + extra], stdout=subprocess.PIPE, cwd=self.dir)

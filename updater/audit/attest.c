@@ -93,9 +93,7 @@ static int put_subject(json_t *list, const char *name, const char *alg, const ch
 	return r < 0 ? r : json_put_str(digest, alg, hex, e);
 }
 
-static const struct {
-	const char *key, *name, *alg;
-} subjects[] = {
+const struct attest_subject attest_subjects[ATTEST_SUBJECTS] = {
 	{ "usr", "usr", "dmVeritySha256" },
 	{ "uki", "uki", "sha256" },
 	{ "uki_authenticode", "uki", "authenticodeSha256" },
@@ -111,11 +109,12 @@ static int make_statement(const struct audit *a, struct buf *out, struct err *e)
 
 	if (r >= 0)
 		r = json_put_str(st, "_type", "https://in-toto.io/Statement/v1", e);
-	for (size_t i = 0; r >= 0 && i < sizeof(subjects) / sizeof(subjects[0]); i++) {
-		const char *hex = json_string_value(json_object_get(from, subjects[i].key));
+	for (size_t i = 0; r >= 0 && i < ATTEST_SUBJECTS; i++) {
+		const char *hex = json_string_value(json_object_get(from, attest_subjects[i].key));
 
 		if (hex)
-			r = put_subject(list, subjects[i].name, subjects[i].alg, hex, e);
+			r = put_subject(list, attest_subjects[i].name, attest_subjects[i].alg, hex,
+					e);
 	}
 	if (r >= 0 && json_array_size(list) == 0)
 		return err_set(e, ERR_HOST, ENODATA,

@@ -20,6 +20,13 @@ struct tuf_key;
 #define ATTEST_NONCE_MAX   32
 #define ATTEST_HISTORY_MAX ((size_t)4 << 20)
 
+/* The members of the report's "subjects", and what they are called in the statement. */
+enum { ATTEST_SUBJECTS = 4 }; /* the first is /usr */
+struct attest_subject {
+	const char *key, *name, *alg;
+};
+extern const struct attest_subject attest_subjects[ATTEST_SUBJECTS];
+
 struct attest_options {
 	const char *key;  /* PEM file or store URI; "tpm": the TPM's signing key */
 	const char *tcti; /* of the TPM; NULL the default */
@@ -45,14 +52,15 @@ struct verify_options {
 	const char *repository; /* directory; NULL: not at hand */
 	const char *root;       /* file: the publisher's first root */
 	const char *channel;
-	const char *uki; /* file: the UKI of the release */
+	const char *uki;    /* file: the UKI of the release; NULL: not at hand */
+	const char *loader; /* file: the boot loader that hosts have; NULL: not at hand */
 	int64_t now;
 };
 
 /*
  * Checks an envelope and adds to rep a check for each claim, "attest.*", whose evidence member
- * proved_by says whose word it is: "hardware", "manufacturer", "publisher", "signer" or "node".
- * ERR_INPUT only when p[0..n) is no envelope with a report at all.
+ * proved_by says whose word it is: "hardware", "manufacturer", "publisher", "signer", "node" or
+ * "nobody". ERR_INPUT only when p[0..n) is no envelope with a report at all.
  */
 int attest_verify(const void *p, size_t n, const struct verify_options *o, struct report *rep,
 		  struct err *e) __attribute__((warn_unused_result));

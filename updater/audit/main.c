@@ -29,7 +29,7 @@ struct options {
 	bool json, all, deep, next, pcr;
 	const char *phases, *repository;
 	const char *attest, *tcti, *key, *ak, *root_file, *channel, *uki, *challenge, *secret,
-		*ek_ca;
+		*ek_ca, *loader;
 	bool has_nonce;
 	uint8_t nonce[ATTEST_NONCE_MAX];
 	size_t nonce_n;
@@ -71,7 +71,8 @@ static void usage(FILE *to)
 		"    --ek-ca FILE     CAs (PEM) that may have certified that TPM\n"
 		"    --repository DIR, --trusted-root FILE, --channel NAME\n"
 		"                     the publisher's repository and first root (channel stable)\n"
-		"    --uki FILE       the release's UKI\n"
+		"    --uki FILE, --loader FILE\n"
+		"                     the release's UKI and the boot loader, your own copies\n"
 		"  anchor             extend an NV index of the TPM by what is new in the history\n"
 		"  keys               the TPM's keys, to note when a machine is enrolled\n"
 		"  challenge KEYS     from the output of `keys`: a nonce that only that TPM can "
@@ -297,6 +298,7 @@ static int verb_verify(const struct options *o, char **args)
 				     .root = o->root_file,
 				     .channel = o->channel ? o->channel : "stable",
 				     .uki = o->uki,
+				     .loader = o->loader,
 				     .now = o->now ? o->now : (int64_t)time(NULL) };
 	AUTO_TUF_KEY key = { .pkey = NULL };
 	AUTO_ENROL_SECRET secret = { .nonce_n = 0 };
@@ -432,9 +434,9 @@ enum { OPT_ROOT = 256, OPT_TIME = 300, OPT_PCR, OPT_NONCE };
 static const char **text_option(int opt, struct options *o)
 {
 	const char **const to[] = {
-		&o->ev.root, &o->ev.esp, &o->ev.disk,   &o->ev.state, &o->repository,
-		&o->attest,  &o->tcti,   &o->key,       &o->ak,       &o->root_file,
-		&o->channel, &o->uki,    &o->challenge, &o->secret,   &o->ek_ca,
+		&o->ev.root,   &o->ev.esp, &o->ev.disk, &o->ev.state,  &o->repository, &o->attest,
+		&o->tcti,      &o->key,    &o->ak,      &o->root_file, &o->channel,    &o->uki,
+		&o->challenge, &o->secret, &o->ek_ca,   &o->loader,
 	};
 	size_t i = (size_t)opt - OPT_ROOT;
 
@@ -511,6 +513,7 @@ static const struct option longs[] = {
 	{ "challenge", required_argument, NULL, OPT_ROOT + 12 },
 	{ "secret", required_argument, NULL, OPT_ROOT + 13 },
 	{ "ek-ca", required_argument, NULL, OPT_ROOT + 14 },
+	{ "loader", required_argument, NULL, OPT_ROOT + 15 },
 	{ "nonce", required_argument, NULL, OPT_NONCE },
 	{ "time", required_argument, NULL, OPT_TIME },
 	{ "pcr", optional_argument, NULL, OPT_PCR },

@@ -61,8 +61,8 @@ static const uint8_t db_guid[16] = { 0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0
 				     0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f };
 
 /* UEFI_VARIABLE_DATA: GUID, length of the name in characters, of the data in bytes, both. */
-static int measure_var(uint8_t pcr[SHA256_BYTES], const uint8_t guid[16], const char *name,
-		       const struct predict_var *v, struct err *e)
+static int var_digest(const uint8_t guid[16], const char *name, const struct predict_var *v,
+		      uint8_t ret[SHA256_BYTES], struct err *e)
 {
 	AUTO_BUF b = { .max = (size_t)4 << 20 };
 	uint8_t head[32], wide[64];
@@ -79,7 +79,26 @@ static int measure_var(uint8_t pcr[SHA256_BYTES], const uint8_t guid[16], const 
 		r = buf_add(&b, wide, 2 * chars, e);
 	if (r >= 0 && v->n > 0)
 		r = buf_add(&b, v->p, v->n, e);
-	return r < 0 ? r : measure(pcr, b.p, b.n, e);
+	if (r >= 0)
+		sha256(b.p, b.n, ret);
+	return r;
+}
+
+static int measure_var(uint8_t pcr[SHA256_BYTES], const uint8_t guid[16], const char *name,
+		       const struct predict_var *v, struct err *e)
+{
+	uint8_t d[SHA256_BYTES];
+	int r = var_digest(guid, name, v, d, e);
+
+	return r < 0 ? r : extend(pcr, d, e);
+}
+
+int predict_secure_boot(bool on, uint8_t ret[SHA256_BYTES], struct err *e)
+{
+	const uint8_t value = on;
+	const struct predict_var v = { &value, 1 };
+
+	return var_digest(global_guid, "SecureBoot", &v, ret, e);
 }
 
 static bool seen_before(const struct predict_secure *s, size_t i)

@@ -42,6 +42,9 @@ struct predict_secure {
 };
 int predict_pcr7(const struct predict_secure *s, uint8_t ret[SHA256_BYTES], struct err *e)
 	__attribute__((warn_unused_result));
+/* The first digest in PCR 7: the variable SecureBoot. */
+int predict_secure_boot(bool on, uint8_t ret[SHA256_BYTES], struct err *e)
+	__attribute__((warn_unused_result));
 
 /*
  * The sections of a UKI that its stub measures, name and content each, in the stub's order; then

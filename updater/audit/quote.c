@@ -323,15 +323,21 @@ int quote_verify(const struct quote_key *k, const uint8_t *msg, size_t msg_n, co
 	return 0;
 }
 
-int quote_check(const struct quote *q, const struct pcr_bank *bank, struct err *e)
+int quote_check(const struct quote *q, const struct pcr_bank *bank, uint32_t least, struct err *e)
 {
 	uint8_t all[TCG_PCRS * TCG_DIGEST_MAX], h[TCG_DIGEST_MAX];
 	size_t size = tcg_digest_size(bank->alg), n = 0;
 	int r;
 
 	if (q->n_bank != 1 || q->bank[0].alg != bank->alg || q->bank[0].pcrs == 0)
-		return err_set(e, ERR_INPUT, EINVAL, "quote: it is not over the %s PCRs alone",
+		return err_set(e, ERR_REFUSED, EINVAL, "quote: it is not over the %s PCRs alone",
 			       tcg_digest_name(bank->alg));
+	for (unsigned i = 0; i < 32; i++)
+		if ((least >> i & 1) && !(q->bank[0].pcrs >> i & 1))
+			return err_set(e, ERR_REFUSED, EINVAL,
+				       "quote: it leaves out PCR %u, which is only the node's word "
+				       "then",
+				       i);
 	for (unsigned i = 0; i < 32; i++) {
 		if (!(q->bank[0].pcrs >> i & 1))
 			continue;

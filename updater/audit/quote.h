@@ -59,10 +59,12 @@ int quote_verify(const struct quote_key *k, const uint8_t *msg, size_t msg_n, co
 		 size_t sig_n, struct err *e) __attribute__((warn_unused_result));
 
 /*
- * Are the quoted PCRs those of the bank? The quote must select this one bank only.
- * ERR_REFUSED -EBADMSG when they are not, ERR_INPUT when the bank lacks one of them.
+ * Are the quoted PCRs those of the bank? The quote must select this one bank only, and at least the
+ * PCRs whose bits are set: whoever asks the TPM chooses what is quoted, and the rest of the bank is
+ * not the TPM's word. ERR_REFUSED: -EBADMSG when they are others, -EINVAL for another selection.
+ * ERR_INPUT when the bank lacks one of them.
  */
-int quote_check(const struct quote *q, const struct pcr_bank *bank, struct err *e)
+int quote_check(const struct quote *q, const struct pcr_bank *bank, uint32_t least, struct err *e)
 	__attribute__((warn_unused_result));
 
 #endif

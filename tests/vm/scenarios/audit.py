@@ -15,7 +15,8 @@ uki.signature uki.started uki.content uki.counters cmdline.same usr.verity usr.c
 usr.partuuids usr.superblock usr.record usr.deep.A release.trust release.root-hash release.uki
 release.sbom tpm.eventlog tpm.log tpm.replay tpm.pcr4 tpm.pcr7 tpm.pcr11 tpm.pcr12 kernel.lockdown
 kernel.modules kernel.mac history.chain history.anchor proa.settings proa.units""".split()
-PROVED = """ak ek nonce quote log loader uki usr uki-own pcr11 pcr12""".split()
+PROVED = """ak ek nonce quote log secure-boot pcr4 loader loader-own uki uki-own usr pcr11
+pcr12""".split()
 UKI = "/efi/EFI/Linux/"
 
 
