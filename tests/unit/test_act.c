@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "tests/act_lab.h"
 #include "tests/image_source.h"
+#include "updater/agent/spool.h"
 
 #define PRINT_MAX 8192
 
@@ -717,6 +718,31 @@ static void test_mirrors(void)
 	}
 }
 
+/* A server that lied, hung up, and is good now: what was kept of it is not its fault any more. */
+static void test_kept_lies(void)
+{
+	struct rel noise = next_kernel; /* frames of many pieces of the spool, and no deltas */
+
+	noise.m.n_blob = 3;
+	for (unsigned k = 0; k < 8; k++) {
+		struct act_result res = { .slot = SLOT_A };
+		struct err e = ERR_INIT;
+		struct lab lab;
+
+		lab_new(&lab);
+		lab.bad.flip = RELEASE_USR_FULL;
+		lab.bad.flip_at = image_rnd(SPOOL_PIECE_MAX);
+		lab.bad.dies_at = SPOOL_PIECE_MAX + image_rnd(SPOOL_PIECE_MAX);
+		CHECK(stage(&lab, &noise, NULL, &e) == -ECONNRESET, "%s", e.text);
+		CHECK(sim_size(&lab.sim, STATE "/" SPOOL_FILE) > (int)SPOOL_PIECE_MAX, "not kept");
+		lab.bad = honest;
+		must_stage(&lab, &noise, &res);
+		CHECK(lab.notes > 0, "nobody was told");
+		must_apply(&lab);
+		lab_done(&lab);
+	}
+}
+
 /* More than may be fetched: it waits, and says why. */
 static void test_max(void)
 {
@@ -789,6 +815,7 @@ int main(void)
 	test_another_way();
 	test_base_rots();
 	test_mirrors();
+	test_kept_lies();
 	test_max();
 	done_release(&next);
 	done_release(&next_kernel);

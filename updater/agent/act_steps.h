@@ -47,7 +47,10 @@ struct act_blob {
 };
 void act_blob_init(struct act_blob *b, struct act *a, const struct release_blob *blob);
 
-/* The bytes of that blob were wrong. True: they come from elsewhere now. */
+/*
+ * The bytes of that blob were wrong. True: others come now. When some had been kept from before,
+ * these are thrown away and nobody is blamed yet; else they come from elsewhere.
+ */
 bool act_elsewhere(struct act *a, const struct release_blob *blob);
 
 /*

@@ -330,7 +330,7 @@ static int usr_more(void *arg, const struct image_index **ret, struct err *e)
 	if (!u->delta)
 		return 0;
 	if (u->a->spool)
-		spool_drop(u->a->spool);
+		(void)spool_drop(u->a->spool);
 	(void)snprintf(u->res->plan.usr.why, sizeof(u->res->plan.usr.why),
 		       "the delta from %.64s did not make all of it: it, or what runs here, is "
 		       "not as published",

@@ -32,6 +32,7 @@ struct spool {
 	uint8_t id[SPOOL_ID];
 	uint64_t end; /* of the file, as far as it is good */
 	size_t unsynced;
+	bool lent; /* some of it was read */
 	size_t pieces;
 	struct piece piece[SPOOL_PIECES];
 
@@ -162,10 +163,14 @@ void spool_remove(struct sys *sys, int dir)
 		(void)sys->ops->sync(sys, dir);
 }
 
-void spool_drop(struct spool *s)
+bool spool_drop(struct spool *s)
 {
+	bool lent = s->lent;
+
+	s->lent = false;
 	s->run = s->n_runs = 0; /* ends the pass */
 	begin_anew(s);
+	return lent;
 }
 
 /* What is not here of [off, end), appended to s->rest. */
@@ -259,6 +264,7 @@ static int read_some(struct spool *s, uint8_t *to, size_t n, uint64_t *ret_fetch
 		r = sys_read_full(s->sys, s->fd, to, n, p->at + skip);
 		if (r < 0)
 			return err_set(e, ERR_HOST, -r, "read " SPOOL_FILE ": %s", strerror(-r));
+		s->lent = true;
 	} else {
 		n = n < gap ? n : (size_t)gap;
 		n = n < SPOOL_PIECE_MAX ? n : SPOOL_PIECE_MAX;

@@ -58,7 +58,11 @@ int spool_begin(struct spool *s, const uint8_t blob[SPOOL_ID], const struct imag
 int spool_read(struct spool *s, void *p, size_t n, uint64_t *ret_fetched, struct err *e)
 	__attribute__((warn_unused_result));
 
-/* What is here turned out to be wrong: all of it is thrown away. */
-void spool_drop(struct spool *s);
+/*
+ * What was read turned out to be wrong, and nobody knows which byte: all that is here is thrown
+ * away. True if any of it was read since the spool was opened (or since this was called): it may
+ * be what was wrong, and who is asked now need not have sent it.
+ */
+bool spool_drop(struct spool *s);
 
 #endif
