@@ -4,6 +4,7 @@
  * slot is one memory file: data area, a strip, hash area, another strip; strips must stay.
  */
 #include <errno.h>
+#include <fcntl.h>
 
 #include "base/cleanup.h"
 #include "tests/image_make.h"
@@ -13,27 +14,62 @@
 #define STRIP ((size_t)8192)
 #define SLACK (IMAGE_GROUP + 8192) /* what may be fetched twice: a group under way, gaps */
 
-/* A struct sys over the real one that fails, tears or forges the k-th write or sync. */
+#define DISK_BLOCK 512 /* what O_DIRECT wants of buffers, offsets and lengths */
+#define FDS_MAX    1024
+
+/*
+ * A struct sys over the real one that fails, tears or forges the k-th write or sync. Whatever file
+ * system the tests run on, O_DIRECT can be had and is as strict as on a disk.
+ */
 struct bad_sys {
 	struct sys sys; /* first */
 	unsigned writes, syncs;
 	unsigned fail_write, fail_sync; /* from 1; 0: never */
 	unsigned forge_write;           /* this one says it wrote, but one byte came out wrong */
+	bool direct[FDS_MAX];           /* descriptors opened with O_DIRECT */
+	bool fresh[FDS_MAX];            /* ... and not used yet */
+	unsigned directs;               /* transfers through them */
+	unsigned fail_direct;           /* from 1; 0: never */
+	bool fail_on;                   /* and all after it */
+	int fail_errno;
+	bool fail_probe; /* the one that failed was the first of its descriptor */
 };
+
+/* 0, or what the kernel says to a transfer through that descriptor. */
+static int direct_gate(struct bad_sys *b, int fd, const void *p, size_t n, uint64_t off)
+{
+	bool probe = b->fresh[fd];
+
+	if (!b->direct[fd])
+		return 0;
+	b->fresh[fd] = false;
+	b->directs++;
+	if (b->directs == b->fail_direct)
+		b->fail_probe = probe;
+	if (b->fail_direct > 0 &&
+	    (b->fail_on ? b->directs >= b->fail_direct : b->directs == b->fail_direct))
+		return -b->fail_errno;
+	return (off | (uintptr_t)p | n) % DISK_BLOCK ? -EINVAL : 0;
+}
 
 static ssize_t bad_pread(struct sys *s, int fd, void *p, size_t n, uint64_t off)
 {
-	(void)s;
-	return sys_linux()->ops->pread(sys_linux(), fd, p, n > 100000 ? 100000 : n, off);
+	struct bad_sys *b = (struct bad_sys *)s;
+	int r = direct_gate(b, fd, p, n, off);
+	size_t most = b->direct[fd] ? (size_t)200 * DISK_BLOCK : 100000; /* short is legal */
+
+	return r < 0 ? r : sys_linux()->ops->pread(sys_linux(), fd, p, n > most ? most : n, off);
 }
 
 static ssize_t bad_pwrite(struct sys *s, int fd, const void *p, size_t n, uint64_t off)
 {
 	struct bad_sys *b = (struct bad_sys *)s;
-	ssize_t r;
+	size_t most = b->direct[fd] ? (size_t)400 * DISK_BLOCK : 200000;
+	ssize_t r = direct_gate(b, fd, p, n, off);
 
-	if (n > 200000)
-		n = 200000; /* short writes are legal */
+	if (r < 0)
+		return r;
+	n = n > most ? most : n; /* short writes are legal */
 	b->writes++;
 	if (b->writes == b->fail_write) {
 		(void)sys_linux()->ops->pwrite(sys_linux(), fd, p, n / 2, off);
@@ -58,8 +94,13 @@ static int bad_sync(struct sys *s, int fd)
 
 static int bad_open(struct sys *s, int dir, const char *name, int flags, mode_t mode)
 {
-	(void)s;
-	return sys_linux()->ops->open(sys_linux(), dir, name, flags, mode);
+	struct bad_sys *b = (struct bad_sys *)s;
+	int fd = sys_linux()->ops->open(sys_linux(), dir, name, flags & ~O_DIRECT, mode);
+
+	CHECK(fd < FDS_MAX, "descriptor %d", fd);
+	if (fd >= 0)
+		b->direct[fd] = b->fresh[fd] = (flags & O_DIRECT) != 0;
+	return fd;
 }
 
 static int bad_forget(struct sys *s, int fd, uint64_t off, uint64_t n)
@@ -73,7 +114,9 @@ static int bad_forget(struct sys *s, int fd, uint64_t off, uint64_t n)
 
 static int bad_close(struct sys *s, int fd)
 {
-	(void)s;
+	struct bad_sys *b = (struct bad_sys *)s;
+
+	b->direct[fd] = false;
 	return sys_linux()->ops->close(sys_linux(), fd);
 }
 
@@ -158,7 +201,7 @@ static int bench_run(struct bench *b, bool resume)
 {
 	int r;
 
-	b->bad.writes = b->bad.syncs = 0;
+	b->bad.writes = b->bad.syncs = b->bad.directs = 0;
 	b->ticks = 0;
 	b->from.given = 0;
 	b->e = (struct err)ERR_INIT;
@@ -574,6 +617,72 @@ static void test_prove(void)
 	made_done(&m);
 }
 
+enum direct_use { USE_WRITE, USE_SCAN, USE_PROVE };
+
+/* A slot to be written, one that is whole to be looked at, or one to be proved. */
+static int direct_do(struct bench *b, enum direct_use use)
+{
+	int r;
+
+	if (use != USE_PROVE)
+		return bench_run(b, use == USE_SCAN);
+	b->bad.directs = 0;
+	memset(b->last, 0, sizeof(b->last));
+	b->e = (struct err)ERR_INIT;
+	r = image_prove(&b->job, &b->m->id, &b->st, &b->e);
+	CHECK((r < 0) == (b->e.kind != ERR_NONE), "r=%d kind=%d", r, (int)b->e.kind);
+	return r;
+}
+
+static void direct_fails(struct made *m, enum direct_use use, unsigned at, int os, bool on)
+{
+	struct bench b;
+	int r;
+
+	bench_new(&b, m);
+	CHECK(use == USE_WRITE || bench_run(&b, false) == 0, "%s", b.e.text);
+	b.bad.fail_direct = at;
+	b.bad.fail_errno = os;
+	b.bad.fail_on = on;
+	r = direct_do(&b, use);
+	if (os == EIO && !b.bad.fail_probe) { /* the medium, not the way to it */
+		CHECK(r == -EIO && b.e.kind == ERR_HOST, "call %u: r=%d %s", at, r, b.e.text);
+		b.bad.fail_direct = 0;
+		r = direct_do(&b, USE_SCAN);
+	}
+	CHECK(r == 0, "use %d, call %u, %s: %s", (int)use, at, strerror(os), b.e.text);
+	CHECK(use == USE_PROVE || b.last[IMAGE_PROVE] == b.data_n, "progress");
+	check_whole(&b);
+	bench_done(&b);
+}
+
+/*
+ * A kernel that takes back at any transfer that it goes past the page cache: once or for good, all
+ * goes through the cache then. Another failure stays one.
+ */
+static void test_direct(void)
+{
+	static const int os[] = { EINVAL, EOPNOTSUPP, EIO };
+	struct made m;
+
+	made_new(&m, 300);
+	for (int use = USE_WRITE; use <= USE_PROVE; use++) {
+		struct bench b;
+		unsigned calls;
+
+		bench_new(&b, &m);
+		CHECK(use == USE_WRITE || bench_run(&b, false) == 0, "%s", b.e.text);
+		CHECK(direct_do(&b, (enum direct_use)use) == 0, "%s", b.e.text);
+		calls = b.bad.directs;
+		CHECK(calls > m.n / 200 / DISK_BLOCK, "use %d: %u transfers", use, calls);
+		bench_done(&b);
+		for (unsigned k = 1; k <= calls; k++)
+			for (size_t i = 0; i < 3; i++)
+				direct_fails(&m, (enum direct_use)use, k, os[i], (k + i) % 2);
+	}
+	made_done(&m);
+}
+
 static void rot(struct bench *b, size_t at)
 {
 	uint8_t wrong = b->now[at] ^ 0x10;
@@ -632,6 +741,7 @@ int main(void)
 	test_cancel();
 	test_lying_medium();
 	test_prove();
+	test_direct();
 	test_repair();
 	return 0;
 }

@@ -50,13 +50,9 @@ static bool aligned(const struct image_direct *d, uint64_t off, const void *p, s
 	return d->fd >= 0 && ((d->area.offset + off) | (uintptr_t)p | n) % IMAGE_DIRECT_ALIGN == 0;
 }
 
-/*
- * The kernel takes back that it can (a file system that changed its mind, a transfer that came
- * short at an odd place): not again then.
- */
-static bool refused(struct image_direct *d, int r)
+bool image_direct_refused(struct image_direct *d, int r)
 {
-	if (r != -EINVAL && r != -EOPNOTSUPP)
+	if (d->fd < 0 || (r != -EINVAL && r != -EOPNOTSUPP))
 		return false;
 	direct_close(d);
 	return true;
@@ -67,7 +63,7 @@ int image_direct_read(struct image_direct *d, uint64_t off, void *p, size_t n, u
 	if (aligned(d, off, p, n)) {
 		int r = sys_read_full(d->sys, d->fd, p, n, d->area.offset + off);
 
-		if (!refused(d, r))
+		if (!image_direct_refused(d, r))
 			return r;
 	}
 	if (ret_cached)
@@ -81,7 +77,7 @@ int image_direct_write(struct image_direct *d, uint64_t off, const void *p, size
 	if (aligned(d, off, p, n)) {
 		int r = sys_write_full(d->sys, d->fd, p, n, d->area.offset + off);
 
-		if (!refused(d, r))
+		if (!image_direct_refused(d, r))
 			return r;
 	}
 	if (ret_cached)

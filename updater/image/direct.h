@@ -28,6 +28,13 @@ void image_direct_open(struct image_direct *d, struct sys *sys, const struct ver
 void image_direct_done(struct image_direct *d);
 #define AUTO_IMAGE_DIRECT __attribute__((cleanup(image_direct_done))) struct image_direct
 
+/*
+ * r is what a transfer through d->fd came to. True: the kernel takes back that it can (a file
+ * system that changed its mind, a transfer that came short at an odd place), so the transfer is to
+ * be done again through the page cache, as all from now on.
+ */
+bool image_direct_refused(struct image_direct *d, int r);
+
 bool image_direct_has(const struct image_direct *d, uint64_t off, size_t n);
 
 /*

@@ -9,7 +9,7 @@
 
 struct reading {
 	const struct image_job *job;
-	uint64_t done, forgot;
+	uint64_t done, forgot, told;
 };
 
 static int prove_progress(void *arg, uint64_t done, uint64_t total)
@@ -21,7 +21,9 @@ static int prove_progress(void *arg, uint64_t done, uint64_t total)
 		image_area_forget(rd->job->sys, &rd->job->data, rd->forgot, done - rd->forgot);
 		rd->forgot = done;
 	}
-	return rd->job->progress && rd->job->progress(rd->job->arg, IMAGE_PROVE, done, total) < 0
+	rd->told = done > rd->told ? done : rd->told;
+	return rd->job->progress &&
+			       rd->job->progress(rd->job->arg, IMAGE_PROVE, rd->told, total) < 0
 		       ? -1
 		       : 0;
 }
@@ -41,18 +43,38 @@ static int super_prove(const struct image_job *job, const struct verity_super *s
 	return 0;
 }
 
+/* Past the page cache where that can be had; where it is taken back, all of it once more. */
+static int tree_prove(struct reading *rd, const struct image_id *id, const struct verity_super *s,
+		      struct err *e)
+{
+	const struct image_job *job = rd->job;
+	AUTO_IMAGE_DIRECT direct = { .fd = -1 };
+	struct verity_work work = { job->threads, prove_progress, rd };
+	struct verity_check c = {
+		.data = job->data, .hash = job->hash, .super = s, .root = id->root
+	};
+	int r;
+
+	image_direct_open(&direct, job->sys, &job->data, false);
+	if (direct.fd >= 0)
+		c.data.fd = direct.fd;
+	r = verity_verify(job->sys, &c, &work, NULL, e);
+	if (image_direct_refused(&direct, r)) {
+		c.data.fd = job->data.fd;
+		rd->done = rd->forgot = 0;
+		*e = (struct err)ERR_INIT;
+		r = verity_verify(job->sys, &c, &work, NULL, e);
+	}
+	return r;
+}
+
 int image_prove(const struct image_job *job, const struct image_id *id, struct image_stats *ret,
 		struct err *e)
 {
-	AUTO_IMAGE_DIRECT direct = { .fd = -1 };
 	struct err mine = ERR_INIT;
 	struct reading rd = { .job = job };
 	char what[sizeof(mine.text)];
-	struct verity_work work = { job->threads, prove_progress, &rd };
 	struct verity_super s;
-	struct verity_check c = {
-		.data = job->data, .hash = job->hash, .super = &s, .root = id->root
-	};
 	int r = image_super(id, &s, e);
 
 	if (r < 0)
@@ -65,11 +87,8 @@ int image_prove(const struct image_job *job, const struct image_id *id, struct i
 	r = super_prove(job, &s, e);
 	if (r < 0)
 		return r;
-	image_direct_open(&direct, job->sys, &job->data, false);
-	if (direct.fd >= 0)
-		c.data.fd = direct.fd;
 	e = e ? e : &mine;
-	r = verity_verify(job->sys, &c, &work, NULL, e);
+	r = tree_prove(&rd, id, &s, e);
 	image_area_forget(job->sys, &job->data, rd.forgot, rd.done - rd.forgot);
 	if (ret)
 		*ret = (struct image_stats){ .hashed = rd.done, .bad_group = UINT64_MAX };

@@ -11,9 +11,7 @@
  * Written past it, when it is so long. Each of those waits for the medium, so short and scattered
  * ones are left to the cache, which joins them.
  */
-#ifndef DIRECT_MIN
 #define DIRECT_MIN ((size_t)64 << 10)
-#endif
 /* What a power cut may take of what was fetched: this part of it all, but not less than ... */
 #define LOSS_PART 40u
 #define LOSS_MIN  ((uint64_t)64 << 10)
