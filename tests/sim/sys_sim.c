@@ -193,8 +193,18 @@ static int open_node(struct sim *sim, uint32_t node, int flags)
 	return fd_new(sim, node, written);
 }
 
+/* Another descriptor for what `fd` is of. */
+static int open_again(struct sim *sim, int fd, int flags)
+{
+	int r = gate(sim);
+
+	assert(!(flags & (O_CREAT | O_TRUNC)));
+	return r < 0 ? r : open_node(sim, fd_node(sim, fd), flags);
+}
+
 static int sim_open(struct sys *s, int dir, const char *name, int flags, mode_t mode)
 {
+	static const char by_fd[] = "/proc/self/fd/";
 	struct sim *sim = sim_of(s);
 	struct sim_spot at;
 	int r;
@@ -203,6 +213,8 @@ static int sim_open(struct sys *s, int dir, const char *name, int flags, mode_t 
 	assert((flags & O_TMPFILE) != O_TMPFILE);
 	if (sim->dead)
 		return -ESHUTDOWN;
+	if (strncmp(name, by_fd, strlen(by_fd)) == 0)
+		return open_again(sim, (int)strtol(name + strlen(by_fd), NULL, 10), flags);
 	r = sim_walk(&sim->live, fd_node(sim, dir), name, &at);
 	if (r >= 0 && at.there && (flags & O_CREAT) && (flags & O_EXCL))
 		r = -EEXIST;

@@ -409,6 +409,28 @@ static void test_torn(void)
 	sim_done(&sim);
 }
 
+/* A second descriptor of what one is of, as /proc has it. */
+static void test_open_again(void)
+{
+	char path[32], got = 0;
+	struct sim sim;
+	int fd, other;
+
+	sim_init(&sim);
+	fd = must_open(&sim, "/a", O_RDWR | O_CREAT);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	other = must_open(&sim, path, O_RDWR);
+	CHECK(sim.sys.ops->unlink(&sim.sys, AT_FDCWD, "/a") >= 0, "unlink");
+	must_write(&sim, other, 'x', 7, 1);
+	(void)sim.sys.ops->close(&sim.sys, other);
+	CHECK(sim.sys.ops->pread(&sim.sys, fd, &got, 1, 7) == 1 && got == 'x', "another file");
+	sim.fail_at = sim.calls + 1;
+	CHECK(sim.sys.ops->open(&sim.sys, AT_FDCWD, path, O_RDONLY, 0) == -EIO, "cannot fail");
+	(void)sim.sys.ops->close(&sim.sys, fd);
+	CHECK(sim_open_fds(&sim) == 0, "descriptors");
+	sim_done(&sim);
+}
+
 static void test_failures(void)
 {
 	struct sim sim;
@@ -571,6 +593,7 @@ int main(void)
 	test_data_worlds();
 	test_name_order();
 	test_torn();
+	test_open_again();
 	test_failures();
 	test_catches();
 	test_sampled();
