@@ -3,7 +3,8 @@
 """Images that lie like earlier ones: random trees that change from release to release, read back by
 fsck.erofs and by a reader made from the kernel's header, compared with the trees they came from.
 
-Environment: PROA_BIN (directory of the programs), PROA_SEED.
+Environment: PROA_BIN (directory of the programs), PROA_SEED, PROA_NO_XATTR (a file system without extended
+attributes will do).
 """
 import filecmp
 import os
@@ -12,6 +13,7 @@ import random
 import re
 import shutil
 import stat
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -20,12 +22,26 @@ from erofs_reader import BLOCK, Erofs
 
 BIN = pathlib.Path(os.environ.get("PROA_BIN", "build/bin")).resolve()
 SEED = int(os.environ.get("PROA_SEED", "0") or 0) or random.SystemRandom().randrange(1, 1 << 32)
+BLOCKS_AT = 1024 + 36  # of a superblock: how many blocks there are
 ENV = os.environ | {"SOURCE_DATE_EPOCH": "1700000000", "LC_ALL": "C"}
 
 
-def publish(*args):
-    return subprocess.run([BIN / "proa-publish", "image", *args, "--image", "demo"], env=ENV,
+def publish(*args, path=os.environ["PATH"]):
+    return subprocess.run([BIN / "proa-publish", "image", *args, "--image", "demo"], env=ENV | {"PATH": path},
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+
+
+def has_xattrs():
+    """Whether files have extended attributes where this test works; without them it fails unless told not to."""
+    with tempfile.NamedTemporaryFile() as f:
+        try:
+            os.setxattr(f.name, "user.proa", b"here")
+            return True
+        except OSError as e:
+            print(f"NOT TESTED: extended attributes: {tempfile.gettempdir()}: {e.strerror}", flush=True)
+    if "PROA_NO_XATTR" not in os.environ:
+        raise SystemExit("set TMPDIR to a file system that has them, or PROA_NO_XATTR=1 to do without")
+    return False
 
 
 class Tree:
@@ -52,16 +68,14 @@ class Tree:
                 and p.name != "os-release"]
 
     def mark(self, path):
-        """Modes, and extended attributes where this file system has them."""
+        """Modes, and extended attributes."""
         if not path.is_symlink():
             path.chmod(self.rnd.choice((0o644, 0o755, 0o4755, 0o600)) if path.is_file() else 0o755)
         for name, value in (("user.rare", self.rnd.randbytes(self.rnd.randrange(90))),
                             ("user.common", b"often the same")):
             if self.rnd.randrange(4) == 0 and path.is_file() and not path.is_symlink():
-                try:
+                if XATTRS:
                     os.setxattr(path, name, value)
-                except OSError:
-                    pass
 
     def add(self, folder):
         path, rnd = folder / self.name(), self.rnd
@@ -241,21 +255,57 @@ class Layout(unittest.TestCase):
         (self.dir / "noise").write_bytes(self.rnd.randbytes(9000))
         cut = (self.dir / "good").read_bytes()
         (self.dir / "cut").write_bytes(cut[:len(cut) // 2])
-        (self.dir / "extra").write_bytes(cut[:-BLOCK] + cut[-BLOCK:-1] + b"x")
+        blocks, = struct.unpack_from("<I", cut, BLOCKS_AT)
+        self.assertEqual(blocks * BLOCK, len(cut))
+        for name, last in (("extra", b"x".rjust(BLOCK, b"\0")), ("spare", bytes(BLOCK))):
+            more = bytearray(cut + last)
+            struct.pack_into("<I", more, BLOCKS_AT, blocks + 1)
+            (self.dir / name).write_bytes(more)
         (self.dir / "empty").touch()
-        for name in ("lz4", "chunks", "noise", "cut", "empty", "nowhere"):
+        for name, why in (("lz4", "compressed, in chunks"), ("chunks", "compressed, in chunks"), ("noise", ""),
+                          ("cut", ""), ("extra", "it holds bytes that belong to no file"), ("empty", "is no image"),
+                          ("nowhere", "No such file")):
             p = publish(tree.path, self.dir / "out", "--like", self.dir / name)
             self.assertEqual((p.returncode, p.stdout), (1, ""), name)
             self.assertEqual(len(p.stderr.splitlines()), 1, p.stderr)
             self.assertIn(name, p.stderr)
+            self.assertIn(why, p.stderr)
         self.assertEqual([p.name for p in self.dir.glob("out*")], [])
-        self.build(tree.path, "out", "--like", self.dir / "inline")  # its files have places, too
-        self.compare(self.dir / "out", tree.path)
+        for name in ("inline", "spare"):  # files have places in the one, a block of zeros is no matter in the other
+            self.build(tree.path, "out", "--like", self.dir / name)
+            self.compare(self.dir / "out", tree.path)
         p = subprocess.run([BIN / "proa-publish", "status", self.dir, "--like", self.dir / "good"],
                            stderr=subprocess.PIPE, text=True, check=False)
         self.assertEqual(p.returncode, 2)
         self.assertIn("--like is not for status", p.stderr)
 
+    def test_left_alone(self):
+        """A mkfs.erofs that does what is not understood: its image is taken as it is, and that is said."""
+        tree = Tree(self.dir / "tree", self.rnd)
+        (tree.path / "words").write_text("again and " * 30000)
+        self.build(tree.path, "good")
+        tools = self.dir / "tools"
+        tools.mkdir()
+        (tools / "mkfs.erofs").write_text(f"""#!/bin/sh -e
+{shutil.which("mkfs.erofs")} -zlz4 "$@"
+while [ $# -gt 2 ]; do shift; done
+cp "$1" {self.dir}/made
+""")
+        (tools / "mkfs.erofs").chmod(0o755)
+        for like in ((), ("--like", self.dir / "good")):
+            out = self.dir / "out"
+            p = publish(tree.path, out, *like, path=f"{tools}:{os.environ['PATH']}")
+            self.assertEqual(p.returncode, 0, p.stderr)
+            self.assertIn("warning: the image stays as mkfs.erofs made it", p.stderr)
+            self.assertIn("compressed, in chunks", p.stderr)
+            self.assertNotIn("layout", p.stdout)
+            self.assertTrue(filecmp.cmp(out, self.dir / "made", shallow=False))
+            self.judge(out, tree.path)
+            for name in ("out", "made"):
+                (self.dir / name).unlink()
+            self.assertEqual([p.name for p in self.dir.glob("out*")], [])
+
 
 if __name__ == "__main__":
+    XATTRS = has_xattrs()
     unittest.main()

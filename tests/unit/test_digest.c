@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/hex.h"
+#include "base/sha256_lanes.h"
 #include "base/spawn.h"
 #include "base/sys.h"
 #include "tests/dice.h"
@@ -121,6 +123,8 @@ int main(void)
 	for (size_t i = 0; i < DATA; i++)
 		data[i] = (uint8_t)(dice() >> 32);
 	check_names();
+	printf("SHA-256 of several messages at once: %s\n",
+	       sha256_lanes_here() ? "tested" : "NOT TESTED, this processor has no SHA extensions");
 	for (unsigned i = 0; i < EACH; i++)
 		check_each();
 	for (unsigned i = 0; i < ROUNDS; i++) {
