@@ -95,6 +95,8 @@ static int stock(const struct ign_apply *a, struct ign_undo *u, struct err *e)
 	const struct ign_config *c = a->plan->config;
 	int r = ign_undo_add(u, IGN_RESULT, false, e);
 
+	if (r == 0)
+		r = ign_undo_add(u, IGN_STAMP, false, e); /* an earlier run's comes back */
 	if (r == 0 && c->users + c->groups > 0)
 		r = ign_users_stock(u, e);
 	for (size_t i = 0; r == 0 && i < a->plan->steps; i++)
@@ -179,17 +181,39 @@ static int act(const struct ign_apply *a, struct ign_undo *u, const struct ign_s
 	return r < 0 ? r : ign_undo_sync(u, e);
 }
 
+/* Behind what failed: what could not be done then, and what comes of it. */
+static void add_words(struct err *e, const char *what, const struct err *why, const char *so)
+{
+	size_t n = e ? strlen(e->text) : 0;
+
+	if (e)
+		(void)snprintf(e->text + n, sizeof(e->text) - n, "; and %s (%s): %s", what,
+			       why->text, so);
+}
+
 static int go_back(struct ign_undo *u, int r, struct err *e)
 {
-	struct err back = ERR_INIT;
-	size_t n;
+	struct err why = ERR_INIT;
 
-	if (ign_undo_back(u, &back) >= 0 || !e)
-		return r;
-	n = strlen(e->text);
-	(void)snprintf(e->text + n, sizeof(e->text) - n,
-		       "; and what was done could not be taken back (%s): the next run tries again",
-		       back.text);
+	if (ign_undo_back(u, &why) < 0)
+		add_words(e, "what was done could not be taken back", &why,
+			  "the next run tries again");
+	return r;
+}
+
+/*
+ * The stamp may be on the medium although its writing failed. While that is so a way back must not
+ * begin: what there is now is whole with the stamp, and the log leads back without.
+ */
+static int go_back_stamped(const struct ign_apply *a, struct ign_undo *u, int r, struct err *e)
+{
+	struct err why = ERR_INIT;
+
+	if (ign_stamp_withdraw(a->root, ign_undo_run(u), &why) == 0)
+		return go_back(u, r, e);
+	add_words(e, "the stamp could not be removed", &why,
+		  "what was done is left; the next run takes it back, or keeps it if it finds the "
+		  "stamp");
 	return r;
 }
 
@@ -262,11 +286,10 @@ int ign_apply_run(const struct ign_apply *a, struct ign_stamp *done, struct err 
 		r = ign_undo_begin(u, e);
 	if (r == 0)
 		r = act(a, u, done, e);
-	if (r == 0)
-		r = ign_stamp_write(a->root, done, e);
 	if (r < 0)
 		return go_back(u, r, e);
-	return ign_undo_commit(u, e);
+	r = ign_stamp_write(a->root, done, e);
+	return r < 0 ? go_back_stamped(a, u, r, e) : ign_undo_commit(u, e);
 }
 
 /* What file_replace() leaves when it is cut off. */
@@ -299,9 +322,12 @@ int ign_apply_settle(const struct ign_root *root, struct err *e)
 	r = ign_stamp_read(root, &stamp, e);
 	if (r < 0)
 		return r;
-	if (r > 0 && strcmp(stamp.run, ign_undo_run(u)) == 0)
+	if (r > 0 && strcmp(stamp.run, ign_undo_run(u)) == 0) {
 		r = ign_undo_commit(u, e);
-	else
-		r = ign_undo_back(u, e);
+	} else {
+		r = ign_stamp_withdraw(root, ign_undo_run(u), e);
+		if (r == 0)
+			r = ign_undo_back(u, e);
+	}
 	return r < 0 ? err_wrap(e, r, "what an earlier run left") : 1;
 }

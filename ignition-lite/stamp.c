@@ -86,6 +86,20 @@ int ign_stamp_write(const struct ign_root *root, const struct ign_stamp *s, stru
 	return r < 0 ? r : file_replace(sys_linux(), spot.dir, spot.name, text.p, text.n, e);
 }
 
+int ign_stamp_withdraw(const struct ign_root *root, const char *run, struct err *e)
+{
+	AUTO_IGN_SPOT s = IGN_SPOT_INIT;
+	struct ign_stamp found = { .run = "" };
+	int r = ign_stamp_read(root, &found, e);
+
+	if (r > 0 && strcmp(found.run, run) != 0)
+		return 0;
+	/* also when there is none: the sync of an earlier removal may have failed */
+	if (r >= 0)
+		r = ign_root_find(root, IGN_STAMP, false, &s, e);
+	return r < 0 || s.dir < 0 ? r : file_remove(sys_linux(), s.dir, s.name, e);
+}
+
 static void boot_id(char out[64])
 {
 	AUTO_IGN_FD fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);

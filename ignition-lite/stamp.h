@@ -32,6 +32,14 @@ int ign_stamp_read(const struct ign_root *root, struct ign_stamp *ret, struct er
 int ign_stamp_write(const struct ign_root *root, const struct ign_stamp *s, struct err *e)
 	__attribute__((warn_unused_result));
 
+/*
+ * Removes the stamp of this run, one of another run stays: on the medium no stamp of this run is
+ * left when it returns. Comes before every way back, which a cut would else leave half done at a
+ * root that counts as provisioned.
+ */
+int ign_stamp_withdraw(const struct ign_root *root, const char *run, struct err *e)
+	__attribute__((warn_unused_result));
+
 /* The result file, 0600; an earlier one is kept in it as previousReport. user: a config was given.
  */
 int ign_result_write(const struct ign_root *root, const struct ign_stamp *s, bool user,

@@ -330,6 +330,14 @@ static int log_write(const struct ign_undo *u, struct err *e)
 	return r;
 }
 
+static int log_remove(struct ign_undo *u, struct err *e)
+{
+	AUTO_IGN_SPOT s = IGN_SPOT_INIT;
+	int r = ign_root_find(&u->root, IGN_UNDO_LOG, false, &s, e);
+
+	return r < 0 || s.dir < 0 ? r : file_remove(sys_linux(), s.dir, s.name, e);
+}
+
 static int entry_read(struct ign_undo *u, const json_t *o, struct err *e)
 {
 	static const char what[] = "the log of an unfinished run, " IGN_UNDO_LOG;
@@ -542,6 +550,9 @@ int ign_undo_begin(struct ign_undo *u, struct err *e)
 
 	if (r == 0)
 		r = log_write(u, e);
+	/* it may be there although it is not durable; a later run must not follow it */
+	if (r < 0 && !u->begun)
+		(void)!log_remove(u, NULL);
 	u->begun = u->begun || r == 0;
 	for (; r == 0 && u->kept < u->n; u->kept++)
 		if (u->entry[u->kept].kind == UNDO_KEEP)
@@ -604,14 +615,6 @@ int ign_undo_clear(struct ign_undo *u, const struct ign_spot *s, struct err *e)
 		return err_set(e, ERR_HOST, errno, "overwrite '%s': %s", s->path, strerror(errno));
 	}
 	return ign_root_remove(s->dir, s->name, s->path, e);
-}
-
-static int log_remove(struct ign_undo *u, struct err *e)
-{
-	AUTO_IGN_SPOT s = IGN_SPOT_INIT;
-	int r = ign_root_find(&u->root, IGN_UNDO_LOG, false, &s, e);
-
-	return r < 0 || s.dir < 0 ? r : file_remove(sys_linux(), s.dir, s.name, e);
 }
 
 int ign_undo_commit(struct ign_undo *u, struct err *e)

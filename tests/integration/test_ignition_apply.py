@@ -903,6 +903,93 @@ class Whole(Tree):
                 self.assertEqual(now, look(clean, {"/etc/.ignition-result.json", "/etc/.ignition-lite.done"}), where)
         self.assertGreater(undone, 0)
 
+    def injected(self, root, doc, *inject):
+        """A run whose system calls fail, or are its last, as strace's --inject says."""
+        env = {"PATH": self.path, "ASAN_OPTIONS": "detect_leaks=0"}  # which does not work under ptrace(2)
+        calls = ",".join(i.split(":")[0] for i in inject)
+        return subprocess.run(["strace", "-qqq", "-o", self.dir / "trace", "-e", "trace=" + calls, *(a for i in inject for a in ("-e", "inject=" + i)),
+                               LITE, "apply", "--force", "--host", str(self.dir / "host"), "--config", str(self.config(doc)), "--root", str(root)],
+                              env=env, capture_output=True, text=True, timeout=120)
+
+    STEPS = {"f": {"contents": {"source": "data:,new"}}, "etc_motd": {"contents": {"source": "data:,new"}, "overwrite": True},
+             "dangling": {"contents": {"source": "data:,new"}, "overwrite": True}, "d_e_f": {"contents": {"source": "data:,new"}},
+             "data_full": {"contents": {"source": "data:,new"}, "overwrite": True}}
+    # fsync(2) of a run: the log, its directory, the stamp, its directory, and then those of the way back
+    LOG_DIR, STAMP, STAMP_DIR = 2, 3, 4
+
+    def before_way_back(self, call):
+        """Its calls until the stamp's directory could not be synced."""
+        self.injected(self.root("root"), files(**self.STEPS), f"fsync:error=EIO:when={self.STAMP_DIR}", call + ":delay_enter=0")
+        calls = (self.dir / "trace").read_text().split("(INJECTED)")[0].splitlines()
+        return [l for l in calls if l.startswith(call + "(")]
+
+    def test_syncs_fail(self):
+        """A run that fails leaves nothing, whichever sync it is that fails; an earlier run's stamp is what it was."""
+        for stamped in (False, True):
+            for n in range(1, self.STAMP_DIR + 1):
+                root = self.root("root")
+                if stamped:
+                    self.apply(root, files(first={}))
+                before = look(root)
+                p = self.injected(root, files(**self.STEPS), f"fsync:error=EIO:when={n}")
+                self.assertEqual((p.returncode, "Input/output" in p.stderr), (1, True), (n, p.stderr))
+                self.assertEqual(look(root), before, n)
+                self.apply(root, files(**self.STEPS), ok=3 if stamped else 0)
+
+    def test_stamp_stays(self):
+        """Where the stamp may be on the medium nothing goes back: the next run sees whether it is, and ends it."""
+        root, clean = self.root("root"), self.root("clean")
+        p = self.injected(root, files(**self.STEPS), f"fsync:error=EIO:when={self.STAMP_DIR}+")
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("the next run", p.stderr)
+        self.assertEqual((root / "etc/motd").read_text(), "new")
+        self.assertTrue((root / "etc/.ignition-lite.undo").exists())
+        self.apply(root, files(other={}))
+        self.apply(clean, files(other={}))
+        skip = {"/etc/.ignition-result.json", "/etc/.ignition-lite.done"}
+        self.assertEqual(look(root, skip), look(clean, skip))
+        # with the stamp still there it is forward
+        fails = f"fsync:error=EIO:when={self.STAMP_DIR}"
+        n = len(self.before_way_back("unlinkat")) + 1
+        root = self.root("root")
+        p = self.injected(root, files(**self.STEPS), fails, f"unlinkat:error=EIO:when={n}")
+        self.assertEqual((p.returncode, (root / "etc/.ignition-lite.done").exists()), (1, True), p.stderr)
+        self.apply(root, files(other={}), ok=3)
+        self.apply(clean := self.root("clean"), files(**self.STEPS))
+        self.assertEqual(look(root, skip), look(clean, skip))
+
+    def test_cut_on_the_way_back(self):
+        """The stamp could not be synced, and the power goes at any call of the way back: all or nothing all the same."""
+        other = {"/other", "/etc/.ignition-result.json", "/etc/.ignition-lite.done"}
+        for stamped, cut in ((False, ("unlinkat", "renameat", "symlinkat", "fchmodat", "syncfs")), (True, ("unlinkat",))):
+            done, back = 0, 0
+            clean = self.root("clean")
+            if stamped:
+                self.apply(clean, files(first={}))
+            self.apply(clean, files(**self.STEPS), "--force")
+            for call in cut:
+                for n in range(len(self.before_way_back(call)) + 1, 200):
+                    root = self.root("root")
+                    if stamped:
+                        self.apply(root, files(first={}))
+                    before = look(root)
+                    p = self.injected(root, files(**self.STEPS), f"fsync:error=EIO:when={self.STAMP_DIR}",
+                                      f"{call}:signal=SIGKILL:when={n}")
+                    if p.returncode == 1:  # it makes no n-th one
+                        self.assertEqual(look(root), before)
+                        break
+                    q = self.apply(root, files(other={}), ok=None)
+                    forward = q.returncode == 3 and (root / "d/e/f").exists()
+                    where = (stamped, call, n, p, q)
+                    self.assertEqual(q.returncode, 3 if stamped or forward else 0, where)
+                    self.assertEqual(look(root, other), look(clean, other) if forward else {
+                        k: v for k, v in before.items() if k not in other}, where)
+                    if stamped and not forward:
+                        self.assertEqual(look(root), before, where)
+                    done, back = done + forward, back + (not forward)
+            self.assertGreater(back, 10)
+            self.assertEqual(done, 1)  # where the stamp was still there
+
     def test_one_at_a_time(self):
         root = self.root("root")
         held = os.open(root, os.O_RDONLY)
