@@ -22,18 +22,6 @@ static const char *mount_path(const struct ign_filesystem *fs)
 										      : NULL;
 }
 
-static int check_mount(const struct ign_filesystem *fs, struct err *e)
-{
-	const char *path = mount_path(fs);
-
-	if (path && strspn(path, "/") == strlen(path))
-		return err_set(e, ERR_REFUSED, EOPNOTSUPP,
-			       "file system on '%s': the root is mounted already, and is not made "
-			       "by ignition-lite; let systemd-repart make it",
-			       fs->device);
-	return 0;
-}
-
 int ign_apply_check(const struct ign_apply *a, struct err *e)
 {
 	int r = ign_kargs_check(a->plan->config, a->cmdline, a->booted, e);
@@ -44,7 +32,9 @@ int ign_apply_check(const struct ign_apply *a, struct err *e)
 
 		if (s->kind != IGN_STEP_FILESYSTEM)
 			continue;
-		r = check_mount(s->filesystem, e);
+		if (mount_path(s->filesystem))
+			r = ign_undo_check_mount(a->root, s->filesystem->device,
+						 mount_path(s->filesystem), e);
 		if (r == 0)
 			r = ign_filesystem_check(s->filesystem, &what, e);
 	}

@@ -21,7 +21,8 @@ struct ign_apply {
 	bool user;                       /* a user config was given */
 };
 
-/* What can be refused without touching the root: kernel arguments, partitions. Changes nothing. */
+/* What can be refused without touching the root: kernel arguments, file systems. Changes nothing.
+ */
 int ign_apply_check(const struct ign_apply *a, struct err *e) __attribute__((warn_unused_result));
 
 /*

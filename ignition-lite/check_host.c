@@ -82,6 +82,11 @@ static int check_member_of(struct ign_read *r, const struct ign_at *up, const js
 	return 0;
 }
 
+static int check_home(struct ign_read *r, const struct ign_at *at, const json_t *o, struct err *e)
+{
+	return ign_str_set(o, "homeDir") ? ign_check_path(r, at, o, "homeDir", e) : 0;
+}
+
 int ign_check_user(struct ign_read *r, const struct ign_at *at, const json_t *o, struct err *e)
 {
 	static const char *const fields[] = { "passwordHash", "gecos", "homeDir", "shell",
@@ -90,6 +95,8 @@ int ign_check_user(struct ign_read *r, const struct ign_at *at, const json_t *o,
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]) && n >= 0; i++)
 		n = check_field(r, at, o, fields[i], e);
+	if (n >= 0)
+		n = check_home(r, at, o, e);
 	if (n >= 0)
 		n = check_id(r, at, o, "uid", e);
 	return n < 0 ? n : check_member_of(r, at, o, e);

@@ -190,22 +190,38 @@ static void walk_next(struct walk *w, char name[NAME_MAX + 1], bool *ret_too_lon
 	memmove(w->todo, w->todo + skip + n, strlen(w->todo + skip + n) + 1);
 }
 
-/* What is left to walk behind a directory that is missing is appended as it stands. */
-static int walk_rest(struct walk *w, const char *name, struct ign_spot *ret, struct err *e)
+static int path_append(const struct walk *w, char path[PATH_MAX], const char *name, struct err *e)
 {
-	int r = walk_append(w, name, ret->missing, e);
-	size_t n;
-	int len;
+	size_t n = strlen(path);
+	int len = snprintf(path + n, PATH_MAX - n, "/%s", name);
+
+	return len < 0 || (size_t)len >= PATH_MAX - n ? walk_fail(w, ENAMETOOLONG, e) : 0;
+}
+
+/*
+ * What is left to walk behind a directory that is missing is appended. ".." would lead back out of
+ * it once it is made, to a place that nobody looked at.
+ */
+static int walk_rest(struct walk *w, const char *first, struct ign_spot *ret, struct err *e)
+{
+	char name[NAME_MAX + 1];
+	bool too_long;
+	int r = walk_append(w, first, ret->missing, e);
 
 	if (r < 0)
 		return r;
-	n = strlen(ret->missing);
-	memcpy(ret->path, ret->missing, n + 1);
-	len = snprintf(ret->path + n, sizeof(ret->path) - n, "/%s/%s",
-		       w->todo + strspn(w->todo, "/"), ret->name);
-	if (len < 0 || (size_t)len >= sizeof(ret->path) - n)
-		return walk_fail(w, ENAMETOOLONG, e);
-	return 0;
+	memcpy(ret->path, ret->missing, sizeof(ret->path));
+	while (r == 0 && w->todo[strspn(w->todo, "/")]) {
+		walk_next(w, name, &too_long);
+		if (too_long)
+			return walk_fail(w, ENAMETOOLONG, e);
+		if (strcmp(name, "..") == 0)
+			return err_set(e, ERR_HOST, ENOENT,
+				       "'%s': '%s' is missing, and the way leads through it",
+				       w->asked, ret->missing);
+		r = strcmp(name, ".") == 0 ? 0 : path_append(w, ret->path, name, e);
+	}
+	return r < 0 ? r : path_append(w, ret->path, ret->name, e);
 }
 
 static int walk_all(struct walk *w, bool make, struct ign_spot *ret, struct err *e)
@@ -235,22 +251,41 @@ static int walk_all(struct walk *w, bool make, struct ign_spot *ret, struct err 
 	return walk_append(w, ret->name, ret->path, e);
 }
 
+/* The last name of an absolute path into ret->name, the way to it into w->todo. */
+static int walk_split(struct walk *w, const char *path, struct ign_spot *ret, struct err *e)
+{
+	size_t end = strlen(path), from;
+
+	while (end > 0 && path[end - 1] == '/')
+		end--;
+	for (from = end; from > 0 && path[from - 1] != '/';)
+		from--;
+	if (path[0] != '/')
+		return err_set(e, ERR_INPUT, EINVAL, "'%.200s' is no absolute path", path);
+	if (end >= PATH_MAX || end - from > NAME_MAX)
+		return err_set(e, ERR_INPUT, ENAMETOOLONG, "'%.200s' is too long for a path", path);
+	(void)snprintf(ret->name, sizeof(ret->name), "%.*s", (int)(end - from), path + from);
+	if (strcmp(ret->name, ".") == 0 || strcmp(ret->name, "..") == 0)
+		return err_set(e, ERR_INPUT, EINVAL,
+			       "'%.200s' ends in '%s': the place must be named itself", path,
+			       ret->name);
+	if (end == 0)
+		(void)snprintf(ret->name, sizeof(ret->name), ".");
+	(void)snprintf(w->todo, sizeof(w->todo), "%.*s", (int)from, path);
+	return 0;
+}
+
 int ign_root_find(const struct ign_root *root, const char *path, bool make, struct ign_spot *ret,
 		  struct err *e)
 {
 	__attribute__((
 		cleanup(walk_done))) struct walk w = { .root = root, .asked = path, .fd = -1 };
-	const char *slash = strrchr(path, '/');
 	int r;
 
 	ign_spot_done(ret);
-	if (path[0] != '/' || strlen(path) >= PATH_MAX || strlen(slash + 1) > NAME_MAX)
-		return err_set(e, ERR_INPUT, path[0] == '/' ? ENAMETOOLONG : EINVAL,
-			       "'%.200s' is %s", path,
-			       path[0] == '/' ? "too long for a path" : "no absolute path");
-	(void)snprintf(ret->name, sizeof(ret->name), "%s", slash[1] ? slash + 1 : ".");
-	(void)snprintf(w.todo, sizeof(w.todo), "%.*s", (int)(slash - path), path);
-	r = walk_jump(&w, e);
+	r = walk_split(&w, path, ret, e);
+	if (r == 0)
+		r = walk_jump(&w, e);
 	if (r == 0)
 		r = walk_all(&w, make, ret, e);
 	if (r < 0)

@@ -51,8 +51,10 @@ void ign_spot_done(struct ign_spot *s);
 
 /*
  * Finds the node at path (absolute). Symbolic links are followed in all but the last component, at
- * most 40 of them. make: missing directories are made (0755, root's); else dir is -1 then. path may
- * be below a file (-ENOTDIR) or too long (-ENAMETOOLONG): ERR_HOST with a sentence.
+ * most 40 of them. make: missing directories are made (0755, root's); else dir is -1 then. Slashes
+ * at the end of path say nothing, "." and ".." there are refused (ERR_INPUT), and so is ".." behind
+ * a directory that is missing. path may be below a file (-ENOTDIR) or too long (-ENAMETOOLONG):
+ * ERR_HOST with a sentence.
  */
 int ign_root_find(const struct ign_root *root, const char *path, bool make, struct ign_spot *ret,
 		  struct err *e) __attribute__((warn_unused_result));

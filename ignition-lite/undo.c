@@ -117,6 +117,34 @@ static int entry_add(struct ign_undo *u, const struct entry *like, struct err *e
 	return 0;
 }
 
+static bool is_below(const char *path, const char *top)
+{
+	size_t n = strcmp(top, "/") == 0 ? 0 : strlen(top);
+
+	return strncmp(path, top, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
+int ign_undo_below(const struct ign_root *root, const char *path, struct err *e)
+{
+	AUTO_IGN_SPOT log = IGN_SPOT_INIT;
+	int r = ign_root_find(root, IGN_UNDO_LOG, false, &log, e);
+
+	/* both where it is and, when /etc is a link, the link that leads there */
+	return r < 0 ? r : is_below(log.path, path) || is_below(IGN_UNDO_LOG, path);
+}
+
+static int check_overwrite(const struct ign_undo *u, const struct ign_spot *s, struct err *e)
+{
+	int r = ign_undo_below(&u->root, s->path, e);
+
+	if (r <= 0)
+		return r;
+	return err_set(e, ERR_REFUSED, EBUSY,
+		       "'%s' cannot be overwritten: the log and the stamp of ignition-lite would "
+		       "go with it; overwrite what is in it by its own path",
+		       s->path);
+}
+
 static bool spot_is_elsewhere(const struct ign_undo *u, const struct ign_spot *s)
 {
 	struct stat a, b;
@@ -165,6 +193,9 @@ static int add(struct ign_undo *u, const char *path, bool meta, bool overwrite, 
 	en.gid = st.st_gid;
 	if (strcmp(s.name, ".") == 0)
 		overwrite = false; /* the root itself stays, whoever asks */
+	r = overwrite ? check_overwrite(u, &s, e) : 0;
+	if (r < 0)
+		return r;
 	if (S_ISLNK(st.st_mode))
 		return add_link(u, &en, &s, e);
 	if (!S_ISDIR(st.st_mode)) {
@@ -560,11 +591,30 @@ int ign_undo_begin(struct ign_undo *u, struct err *e)
 	return r < 0 ? r : ign_undo_sync(u, e);
 }
 
+int ign_undo_check_mount(const struct ign_root *root, const char *device, const char *path,
+			 struct err *e)
+{
+	AUTO_IGN_SPOT s = IGN_SPOT_INIT;
+	int r = ign_root_find(root, path, false, &s, e);
+
+	if (r == 0)
+		r = ign_undo_below(root, s.path, e);
+	if (r <= 0)
+		return r;
+	return err_set(
+		e, ERR_REFUSED, EOPNOTSUPP,
+		"'%s' cannot be mounted on '%s': the log and the stamp of ignition-lite must "
+		"lie on the root",
+		device, path);
+}
+
 int ign_undo_mount(struct ign_undo *u, const char *device, const char *path, const char *type,
 		   const char *options, struct err *e)
 {
-	int r = ign_undo_add_meta(u, path, e);
+	int r = ign_undo_check_mount(&u->root, device, path, e);
 
+	if (r == 0)
+		r = ign_undo_add_meta(u, path, e);
 	if (r == 0)
 		r = ign_mounts_add(&u->mounts, device, path, type, options, e);
 	if (r == 0)

@@ -43,7 +43,17 @@ static inline void ign_undo_freep(struct ign_undo **u)
 
 const char *ign_undo_run(const struct ign_undo *u);
 
-/* The step will write, replace or remove what is at path. overwrite: a directory there as well. */
+/*
+ * Does the log lie below path (as ign_root_find() resolved it), so that it would go with what is
+ * there, or be covered by what is mounted there? 1 or 0. The stamp lies beside it.
+ */
+int ign_undo_below(const struct ign_root *root, const char *path, struct err *e)
+	__attribute__((warn_unused_result));
+
+/*
+ * The step will write, replace or remove what is at path. overwrite: a directory there as well,
+ * which is refused of one that the log lies below.
+ */
 int ign_undo_add(struct ign_undo *u, const char *path, bool overwrite, struct err *e)
 	__attribute__((warn_unused_result));
 /* The step will change mode and owner of what is at path, or make it. */
@@ -57,10 +67,15 @@ int ign_undo_add_move(struct ign_undo *u, const char *from, const char *to, stru
 
 /*
  * Mounts a file system (see mount.h) for the time until ign_undo_commit() or ign_undo_back(), which
- * unmount it. Begins (see below) first, so that what a cut leaves is found.
+ * unmount it. Begins (see below) first, so that what a cut leaves is found. Refused where the log
+ * would be covered.
  */
 int ign_undo_mount(struct ign_undo *u, const char *device, const char *path, const char *type,
 		   const char *options, struct err *e) __attribute__((warn_unused_result));
+
+/* What ign_undo_mount() refuses, found without touching anything. */
+int ign_undo_check_mount(const struct ign_root *root, const char *device, const char *path,
+			 struct err *e) __attribute__((warn_unused_result));
 
 /*
  * The log is durable and the hard links are made when it returns. Makes /etc if it is missing. May

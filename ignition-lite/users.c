@@ -175,6 +175,85 @@ static int home_join(const char *home, const char *below, char out[PATH_MAX], st
 				      : 0;
 }
 
+/* Is it a directory that a user may have taken away? 1, and where it is; never what /etc lies in.
+ */
+static int own_home(const struct ign_root *root, const char *home, struct ign_spot *ret,
+		    struct err *e)
+{
+	int r;
+
+	if (home[0] != '/')
+		return 0;
+	r = ign_root_find(root, home, false, ret, e);
+	if (r == 0)
+		r = ign_undo_below(root, ret->path, e);
+	return r < 0 ? r : !r;
+}
+
+static int stock_removed(const struct ign_root *root, const struct ign_account *old,
+			 struct ign_undo *u, struct err *e)
+{
+	AUTO_IGN_SPOT s = IGN_SPOT_INIT;
+	int r = own_home(root, old->home, &s, e);
+
+	return r > 0 ? ign_undo_add(u, old->home, true, e) : r;
+}
+
+static int stock_moved(const struct ign_root *root, const char *from, const char *to,
+		       struct ign_undo *u, struct err *e)
+{
+	AUTO_IGN_SPOT s = IGN_SPOT_INIT;
+	int r = own_home(root, from, &s, e);
+
+	if (r == 0)
+		return err_set(e, ERR_REFUSED, EBUSY,
+			       "its home '%s' cannot be moved: /etc lies in it; leave homeDir out",
+			       from);
+	return r < 0 ? r : ign_undo_add_move(u, from, to, e);
+}
+
+/* usermod gives the files of a home to the new user and group, if the home is the old one's. */
+static int stock_owner(const struct ign_root *root, const struct ign_account *old,
+		       struct ign_undo *u, struct err *e)
+{
+	AUTO_IGN_SPOT s = IGN_SPOT_INIT;
+	struct stat st = { .st_mode = 0 };
+	int r = ign_root_find(root, old->home, false, &s, e);
+
+	if (r == 0)
+		r = ign_spot_stat(&s, &st, e);
+	if (r <= 0)
+		return r;
+	if (strcmp(s.path, "/") != 0)
+		return ign_undo_add_tree(u, old->home, e);
+	return st.st_uid != old->uid
+		       ? 0
+		       : err_set(e, ERR_REFUSED, EBUSY,
+				 "its home is '/', and usermod would change the owner of all below "
+				 "'/'; leave uid and primaryGroup out");
+}
+
+/* What usermod does to the home of a user that is there already. */
+static int stock_changed(const struct ign_root *root, const struct ign_user *user,
+			 const struct ign_account *old, struct ign_undo *u, struct err *e)
+{
+	bool given = user->home && *user->home, owner = user->has_uid || user->primary_group;
+	int r = 0;
+
+	if (!old->home[0] || !(given || owner))
+		return 0;
+	if (old->home[0] != '/')
+		return err_set(e, ERR_INPUT, EINVAL,
+			       "the image's /etc/passwd has '%s' as its home, which is no absolute "
+			       "path; leave uid, primaryGroup and homeDir out",
+			       old->home);
+	if (owner)
+		r = stock_owner(root, old, u, e);
+	if (r == 0 && given && strcmp(old->home, user->home) != 0)
+		r = stock_moved(root, old->home, user->home, u, e);
+	return r;
+}
+
 static int stock_home(const struct ign_root *root, const struct ign_user *user,
 		      const struct ign_account *old, struct ign_undo *u, struct err *e)
 {
@@ -183,7 +262,7 @@ static int stock_home(const struct ign_root *root, const struct ign_user *user,
 	int r = 0;
 
 	if (user->should_exist == IGN_NO)
-		return old ? ign_undo_add(u, old->home, true, e) : 0;
+		return old ? stock_removed(root, old, u, e) : 0;
 	if (given) {
 		(void)snprintf(home, sizeof(home), "%s", user->home);
 	} else if (old) {
@@ -193,14 +272,8 @@ static int stock_home(const struct ign_root *root, const struct ign_user *user,
 		if (r == 0)
 			r = home_join(base, user->name, home, e);
 	}
-	/* usermod gives the files of a home to the new user and group */
-	if (r == 0 && old && (user->has_uid || user->primary_group) && old->home[0] == '/' &&
-	    strcmp(old->home, "/") != 0)
-		r = ign_undo_add_tree(u, old->home, e);
-	if (r == 0 && old && given && old->home[0] == '/' && strcmp(old->home, home) != 0)
-		r = ign_undo_add_move(u, old->home, home, e);
-	else if (r == 0 && !old)
-		r = ign_undo_add_meta(u, home, e);
+	if (r == 0)
+		r = old ? stock_changed(root, user, old, u, e) : ign_undo_add_meta(u, home, e);
 	if (r == 0 && user->ssh_keys.n > 0)
 		r = home_join(home, KEYS_FILE, keys, e);
 	if (r == 0 && user->ssh_keys.n > 0)
@@ -222,7 +295,9 @@ int ign_users_stock_user(const struct ign_root *root, const struct ign_user *use
 		if (r == 0)
 			r = ign_undo_add(u, path, false, e);
 	}
-	return r < 0 ? r : stock_home(root, user, there > 0 ? &old : NULL, u, e);
+	if (r == 0)
+		r = stock_home(root, user, there > 0 ? &old : NULL, u, e);
+	return r < 0 ? err_wrap(e, r, "user '%s'", user->name) : 0;
 }
 
 /* --- acting --- */
@@ -253,12 +328,9 @@ static int remove_home(const struct ign_root *root, const struct ign_account *ol
 {
 	AUTO_IGN_SPOT s = IGN_SPOT_INIT;
 	struct stat st = { .st_mode = 0 };
-	int r;
+	int r = own_home(root, old->home, &s, e);
 
-	if (old->home[0] != '/' || strcmp(old->home, "/") == 0)
-		return 0;
-	r = ign_root_find(root, old->home, false, &s, e);
-	if (r == 0)
+	if (r > 0)
 		r = ign_spot_stat(&s, &st, e);
 	if (r <= 0 || st.st_uid != old->uid)
 		return r < 0 ? r : 0;

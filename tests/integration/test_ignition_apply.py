@@ -1035,6 +1035,95 @@ class Whole(Tree):
         put(self.dir / "host/proc/cmdline", "quiet nosmt")
         self.apply(root, conf(kernelArguments={"shouldExist": ["nosmt"], "shouldNotExist": ["debug"]}))
 
+    def test_log_stays(self):
+        """What would take the log and the stamp away is refused before anything is done."""
+        root = self.root("root")
+        os.symlink("/", root / "top")
+        os.symlink("etc", root / "cfg")
+        before = look(root)
+        disk = self.dir / "disk"
+        disk.write_bytes(bytes(1 << 20))
+        fs = lambda path: conf(storage={"filesystems": [{"device": str(disk), "format": "ext4", "path": path}]})
+        over = {"overwrite": True}
+        for doc, static, says in (
+                (conf(storage={"directories": [{"path": "/etc", **over}]}), True, "$.storage.directories.0.overwrite"),
+                (conf(storage={"links": [{"path": "/etc", "target": "/usr/etc", **over}]}), True, "$.storage.links.0.path"),
+                (files(etc={"contents": {"source": "data:,x"}, **over}), True, "$.storage.files.0.path"),
+                (fs("/etc"), True, "$.storage.filesystems.0.path"), (fs("/"), True, "$.storage.filesystems.0.path"),
+                (fs("/top/etc"), False, "'/top/etc'"), (fs("/etc/../etc"), True, "clean path"),
+                (conf(storage={"directories": [{"path": "/top/etc", **over}]}), False, "'/etc'"),
+                (conf(storage={"links": [{"path": "/top/etc", "target": "usr/etc", **over}]}), False, "'/etc'"),
+                (conf(storage={"directories": [{"path": "/etc/.ignition-lite.undo"}]}), True, "a name of ignition-lite's own"),
+                (files(**{"etc_.ignition-lite.done": {}}), True, "a name of ignition-lite's own"),
+                (files(**{"srv_..ignition-lite.done.new_x": {}}), True, "a name of ignition-lite's own"),
+                (conf(storage={"links": [{"path": "/.ignition-lite-3/x", "target": "y"}]}), True, "a name of ignition-lite's own"),
+                (fs("/srv/.ignition-lite-tmp"), True, "a name of ignition-lite's own"),
+                (conf(passwd={"users": [{"name": "new", "homeDir": "/etc/.ignition-lite.undo"}]}), True, "a name of ignition-lite's own")):
+            p = self.apply(root, doc, ok=1)
+            self.assertIn(says, p.stderr)
+            self.assertEqual((look(root), disk.read_bytes()), (before, bytes(1 << 20)), says)
+            v = subprocess.run([LITE, "validate", str(self.config(doc))], capture_output=True, text=True)
+            self.assertEqual((v.returncode, says in v.stderr), (1, True) if static else (0, False), v.stderr)
+        # what is in /etc, and /etc itself as it is, may be written
+        self.apply(root, conf(storage={"directories": [{"path": "/etc", "mode": 0o711}, {"path": "/etc/systemd", **over}],
+                                       "files": [{"path": "/cfg/motd", "contents": {"source": "data:,x"}, **over}]}))
+        self.assertEqual((root / "etc/motd").read_text(), "x")
+        self.assertEqual((root / "etc").stat().st_mode & 0o777, 0o711)
+
+    def test_odd_homes(self):
+        """Homes of the image's passwd that are spelled in odd ways: the home it is, or an error, never the root."""
+        key = {"sshAuthorizedKeys": ["ssh-ed25519 AAAA k"]}
+        for home, good in (("/home/core/", True), ("/home//core", True), ("/home/./core//", True), ("/home/core/.", False),
+                           ("/..", False), ("/home/core/..", False), ("home/core", False)):
+            def fill(r):
+                make_root(r)
+                put(r / "etc/passwd", PASSWD.replace("/home/core:", home + ":"))
+                put(r / "home/core/mine", "m", 0o600, (500, 500))
+                os.chmod(r / "home/core", 0o710)
+            root = self.root("root", fill)
+            os.chown(root, 0, 27)
+            before, top = look(root), (root.stat().st_mode, root.stat().st_uid, root.stat().st_gid)
+            for user in ({"name": "core", **key}, {"name": "core", "shouldExist": False}, {"name": "core", "uid": 777},
+                         {"name": "core", "homeDir": "/home/new"}):
+                for end in ([], [self.BAD_END]):
+                    p = self.apply(root, conf(passwd={"users": [user]}, storage={"links": end}), "--force", ok=None)
+                    where = (home, user, end, p)
+                    self.assertEqual((root.stat().st_mode, root.stat().st_uid, root.stat().st_gid), top, where)
+                    if end or not good and (user.get("shouldExist") is not False or home[0] == "/"):
+                        self.assertEqual((p.returncode, look(root)), (1, before), where)
+                        continue
+                    self.assertEqual(p.returncode, 0, where)
+                    if user.get("shouldExist") is False:
+                        self.assertEqual((root / "home/core").exists(), not good, where)
+                    elif "homeDir" in user:
+                        self.assertEqual((root / "home/new/mine").read_text(), "m")
+                    elif "uid" in user:
+                        self.assertEqual((root / "home/core/mine").stat().st_uid, 777, where)
+                    else:
+                        self.assertEqual((root / "home/core/.ssh/authorized_keys.d/ignition").stat().st_uid, 500)
+                    shutil.rmtree(root)
+                    root = self.root("root", fill)
+                    os.chown(root, 0, 27)
+
+    def test_homes_that_stay(self):
+        """A home that /etc lies in, or is, goes nowhere with its user."""
+        for home in ("/", "//", "/etc", "/etc/"):
+            def fill(r):
+                make_root(r)
+                put(r / "etc/passwd", PASSWD.replace("/home/core:", home + ":"))
+                os.chown(r / "etc", 500, 500)
+                os.chown(r, 500, 500)
+            root = self.root("root", fill)
+            before = look(root)
+            self.assertIn("cannot be moved", self.apply(root, conf(passwd={"users": [{"name": "core", "homeDir": "/home/new"}]}), ok=1).stderr)
+            self.assertEqual(look(root), before, home)
+            if "etc" not in home:
+                self.assertIn("all below '/'", self.apply(root, conf(passwd={"users": [{"name": "core", "uid": 777}]}), ok=1).stderr)
+                self.assertEqual(look(root), before, home)
+            self.apply(root, conf(passwd={"users": [{"name": "core", "shouldExist": False}]}))
+            self.assertTrue((root / "etc/motd").exists() and (root / "home/op").exists(), home)
+            self.assertNotIn("core", (root / "etc/passwd").read_text())
+
     def test_remarks(self):
         doc = conf(systemd={"units": [{"name": "a.service", "enabled": True, "contents": "[Install]\nWantedBy=b.target\n"}]})
         for machine_id, says in ((None, False), ("", False), ("uninitialized\n", False), ("0" * 32 + "\n", True)):

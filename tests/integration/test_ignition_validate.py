@@ -38,6 +38,7 @@ DIFFERENCES = {
     "kernel arguments": (r"\.kernelArguments\.", r"holds control characters"),
     "account names": (r"^\$\.passwd\.", r"is not a name|is missing"),
     "account fields": (r"^\$\.passwd\.", r"must not hold a colon"),
+    "home directories": (r"\.homeDir$", r"must be an absolute path|must be a clean path"),
     "unit names": (r"\.name$", r"is not a name a unit may have|is not the name of a file"),
     "old links": (r"\.target$", r"a link needs a target"),
     "old sources": (r"\.(source|hash)$", r"^is missing$|nothing to verify"),
@@ -52,7 +53,7 @@ THEIRS = {
 }
 
 PATHS = ["/etc/a", "/etc/a/b", "/etc/a/b/c", "/etc/hosts", "/opt/x y", "/ü", "/etc/systemd/system/a.service",
-         "/etc/systemd/system/a.service.d/10.conf", "/var/lib/x", "/a.b-c_d", "/dev/sda", "/dev/disk/by-label/x"]
+         "/etc/systemd/system/a.service.d/10.conf", "/var/lib/x", "/a.b-c_d", "/dev/sda", "/dev/disk/by-label/x", "/etc"]
 URLS = ["data:,x", "data:;base64,aGk=", "data:text/plain;charset=utf-8;base64,aGk=", "data:text/plain,a%20b%00",
         "data:,", "data:application/x-gzip;base64,", "data:x-a/b;q=\"a \\\" b\",z", "http://example.com/a",
         "https://user:p%40w@[::1]:8443/p?q=1#f", "http://h:80", "HTTPS://h/%41", "tftp://h/x", "s3://bucket/key",
@@ -166,7 +167,7 @@ class Gen:
         formats = ["ext4", "btrfs", "xfs", "swap", "vfat"] + (["none"] if self.minor >= 3 else [])
         return self.obj(format=(0, 1, self.one(*formats)), label=(0, 0.4, self.one("x", "0123456789a", "")),
                         mountOptions=(1, 0.2, lambda: ["noatime", "noatime"]),
-                        options=(0, 0.2, lambda: ["-q", "-q"]), path=(0, 0.4, self.one("/var", "/", "")),
+                        options=(0, 0.2, lambda: ["-q", "-q"]), path=(0, 0.4, self.one("/var", "/", "/etc", "")),
                         uuid=(0, 0.2, self.one("", "x")), wipeFilesystem=(0, 0.3, self.flag))
 
     def partition(self, number):
@@ -435,6 +436,11 @@ REFUSED = [  # text, what the one line says
     ('{"ignition":{"version":"3.3.0"},"storage":{"files":[{"path":"/a/../../b"}]}}', "without . and .."),
     (HEAD + '"storage":{"files":[{"path":"/' + "a" * 4096 + '"}]}}', "bytes Linux takes"),
     (HEAD + '"storage":{"disks":[{"device":"/dev/sda"}]}}', "systemd-repart"),
+    (HEAD + '"storage":{"filesystems":[{"device":"/dev/a","format":"ext4","path":"/"}]}}', "mounted already"),
+    (HEAD + '"storage":{"filesystems":[{"device":"/dev/a","format":"ext4","path":"/etc"}]}}', "must lie on the root"),
+    (HEAD + '"storage":{"directories":[{"path":"/etc","overwrite":true}]}}', "$.storage.directories.0.overwrite"),
+    (HEAD + '"storage":{"links":[{"path":"/etc","target":"x"}]}}', "$.storage.links.0.path"),
+    (HEAD + '"storage":{"files":[{"path":"/etc/.ignition-lite.done"}]}}', "a name of ignition-lite's own"),
     (HEAD + '"storage":{"luks":[{"name":"a","device":"/dev/sda"}]}}', "systemd-repart"),
     (HEAD + '"storage":{"raid":[{"name":"a","level":"1","devices":["/dev/a"]}]}}', "RAID"),
     (HEAD + '"storage":{"files":[{"path":"/a","contents":{"source":"tftp://h/x"}}]}}', "tftp is not fetched"),

@@ -201,6 +201,50 @@ static void confined(const struct ign_root *root)
 	}
 }
 
+/* What passwd(5) may hold as a home, and where it is; NULL: it is refused. */
+static void spelled(const struct ign_root *root)
+{
+	static const struct {
+		const char *path, *is;
+	} table[] = {
+		{ "/home/core", "/home/core" },
+		{ "/home/core/", "/home/core" },
+		{ "/home/core///", "/home/core" },
+		{ "/home//core", "/home/core" },
+		{ "//home/./core/", "/home/core" },
+		{ "/home/x/../core", "/home/core" },
+		{ "/missing//below/./it/", "/missing/below/it" },
+		{ "/missing", "/missing" },
+		{ "/", "/" },
+		{ "//", "/" },
+		{ "/home/core/.", NULL },
+		{ "/.", NULL },
+		{ "/./", NULL },
+		{ "/..", NULL },
+		{ "/home/core/../", NULL },
+		/* with the missing one made it would lead to /home */
+		{ "/missing/../home/core", NULL },
+		{ "/lnk/core", NULL },
+		{ "home/core", NULL },
+		{ "", NULL },
+	};
+
+	CHECK(mkdirat(root->fd, "home", 0755) == 0 && mkdirat(root->fd, "home/core", 0755) == 0 &&
+		      mkdirat(root->fd, "home/x", 0755) == 0,
+	      "home");
+	(void)unlinkat(root->fd, "lnk", 0);
+	CHECK(symlinkat("missing/../home", root->fd, "lnk") == 0, "link");
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		AUTO_IGN_SPOT s = IGN_SPOT_INIT;
+		struct err e = ERR_INIT;
+		int r = ign_root_find(root, table[i].path, false, &s, &e);
+
+		CHECK((r == 0) == (table[i].is != NULL), "'%s': %s", table[i].path, e.text);
+		CHECK(r < 0 || strcmp(s.path, table[i].is) == 0, "'%s' is '%s'", table[i].path,
+		      s.path);
+	}
+}
+
 int main(void)
 {
 	const char *rounds = getenv("PROA_RUNS");
@@ -217,7 +261,7 @@ int main(void)
 		(void)snprintf(one, sizeof(one), "%s/%lu", dir, i);
 		CHECK(mkdir(one, 0755) == 0 && ign_root_open(one, &root, &e) == 0, "%s", e.text);
 		if (i == 0)
-			confined(&root);
+			confined(&root), spelled(&root);
 		else
 			one_round(&root);
 		ign_root_done(&root);
