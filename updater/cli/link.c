@@ -30,7 +30,7 @@ struct link {
 	const char *dest; /* NULL: peer to peer */
 	pid_t pid;
 	unsigned interrupts;
-	bool calling, heard; /* a call waits; a signal came since link_wait() began */
+	bool verb, heard; /* a verb of ours runs; a signal came since link_wait() began */
 	/* the call that waits */
 	bool over;
 	json_t *json;
@@ -77,7 +77,7 @@ static int on_interrupt(sd_event_source *s, const struct signalfd_siginfo *si, v
 
 	(void)s;
 	(void)si;
-	if (l->interrupts++ == 0 && l->calling) {
+	if (l->interrupts++ == 0 && l->verb) {
 		if (l->o.note)
 			l->o.note(l->o.arg, "cancelling; again to stop waiting");
 		return sd_bus_call_method_async(l->bus, NULL, l->dest, PATH_OBJ, INTERFACE,
@@ -199,7 +199,7 @@ void link_free(struct link *l)
 	free(l);
 }
 
-/* The kind behind an error's name, so that the exit status can tell waiting from failing. */
+/* The kind behind an error's name, which --json tells. */
 static enum err_kind kind_of(const char *name)
 {
 	static const struct {
@@ -261,6 +261,19 @@ static int on_reply(sd_bus_message *m, void *arg, sd_bus_error *error)
 	return 0;
 }
 
+/* Whatever verb runs while these are answered is somebody else's, and not for ^C to cancel. */
+static bool answered_at_once(const char *method)
+{
+	static const char *const methods[] = { "Describe", "GetHistory", "GetHealth",
+					       "Explain",  "Pause",      "GetConfiguration",
+					       "Continue", "Cancel",     "SetBandwidthLimit" };
+
+	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+		if (strcmp(method, methods[i]) == 0)
+			return true;
+	return false;
+}
+
 int link_call(struct link *l, const char *method, const char *const *args, json_t **ret,
 	      struct err *e)
 {
@@ -277,14 +290,14 @@ int link_call(struct link *l, const char *method, const char *const *args, json_
 		r = sd_bus_message_append(m, "s", *args);
 	if (r >= 0) /* a person is there to be asked */
 		r = sd_bus_message_set_allow_interactive_authorization(m, 1);
-	l->calling = true;
+	l->verb = !answered_at_once(method);
 	if (r >= 0)
 		r = sd_bus_call_async(l->bus, &slot, m, on_reply, l, UINT64_MAX);
 	(void)sd_bus_message_unref(m);
 	while (r >= 0 && !l->over)
 		r = sd_event_run(l->event, UINT64_MAX);
 	(void)sd_bus_slot_unref(slot);
-	l->calling = false;
+	l->verb = false;
 	if (r < 0)
 		return err_set(e, ERR_HOST, -r, "lost the connection to proad: %s", strerror(-r));
 	if (!l->json)

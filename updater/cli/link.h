@@ -34,8 +34,9 @@ static inline void link_freep(struct link **l)
 
 /*
  * Calls a method of org.proa.Host1 (args: its texts, NULL-terminated) and waits without limit,
- * serving signals. The first ^C asks proad to cancel; the second gives up waiting. *ret is the JSON
- * it answered. The error is proad's own sentence; -EACCES: who calls may not.
+ * serving signals. The first ^C asks proad to cancel when the method is a verb of this call's own;
+ * else it gives up waiting, as the second does. *ret is the JSON it answered. The error is proad's
+ * own sentence; -EACCES: who calls may not.
  */
 int link_call(struct link *l, const char *method, const char *const *args, json_t **ret,
 	      struct err *e) __attribute__((warn_unused_result));
