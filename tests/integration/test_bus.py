@@ -222,6 +222,7 @@ class Interface(Bus):
                            (("Hold", "s", "x" * 201), "longer"), (("Rollback", "ss", "1 2", ""), "not a version"),
                            (("Rollback", "ss", "", "\x1b[2J"), "one line"),
                            (("SetBandwidthLimit", "s", "fast"), "bandwidth"),
+                           (("SetBandwidthLimit", "s", "9223372036854775808"), "too large"),
                            (("Pin", "u", "7"), ""), (("Nothing",), "")):
             with self.subTest(args=args):
                 p = self.call(*args, want=1)
@@ -310,6 +311,43 @@ class Interface(Bus):
         p = sh(BIN / "proa-health", "--dry-run", "--esp", self.h.esp, env=self.env, want=2)
         self.assertRegex(p.stderr, "required check can-update.*cannot update: proad is not installed")
 
+    def test_watch_is_left(self):
+        """Who only looks on, and goes, takes the verb that runs from nobody."""
+        self.h.set(Fetch_BandwidthLimit="400K")
+        stage = self.spawn(BIN / "proactl", "stage", stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: self.json("status")["job"])
+        for args in (("status", "--watch"), ("update", "--watch"), ("status", "--watch")):
+            p = self.spawn(BIN / "proactl", *args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            time.sleep(0.6)
+            p.send_signal(signal.SIGINT)
+            said = p.communicate(timeout=30)[1]
+            self.assertEqual(p.returncode, FAILED if args[0] == "update" else DONE, said)
+            self.assertNotIn("cancel", said)
+            self.assertEqual(self.json("status")["job"]["verb"], "stage")
+        said = stage.communicate(timeout=120)[1]
+        self.assertEqual((stage.returncode, self.json("status")["state"]), (DONE, "staged"), said)
+
+    def test_wrong_configuration(self):
+        """Whoever asks whatever: proad answers with the mistake, and stays."""
+        self.h.set(Update_RebootWindow="Sat 02:00")
+        self.busctl("get-property", "org.proa.Host1", "/org/proa/Host1", "org.proa.Host1", "State",
+                    uid=NOBODY, want=None)
+        self.busctl("introspect", "org.proa.Host1", "/org/proa/Host1", uid=NOBODY, want=None)
+        self.assertIn("RebootWindow= holds a mistake", self.ctl("status", want=FAILED).stderr)
+        self.assertIsNone(self.proad.poll())
+        self.h.set(Update_RebootWindow=None)
+        self.ctl("status")
+
+    def test_limit_of_a_download(self):
+        """One that cannot be is refused, and the download goes on."""
+        self.h.set(Fetch_BandwidthLimit="400K")
+        stage = self.spawn(BIN / "proactl", "stage", stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: (self.json("status")["job"] or {}).get("phase") == "write")
+        self.one_sentence(self.ctl("limit", "9223372036854775808", want=FAILED), ["too large"])
+        self.ctl("limit", "9223372036854775807")
+        said = stage.communicate(timeout=120)[1]
+        self.assertEqual(stage.returncode, DONE, said)
+
     def test_terminated_at_any_instant(self):
         """SIGTERM ends it cleanly wherever it is, and the same verb goes on there."""
         rnd = random.Random(lab.SEED)
@@ -367,11 +405,12 @@ class Interface(Bus):
         line = self.h.conf.read_text().splitlines().index("Image=web") + 1
         self.assertIn(f"Image=web  # {self.h.conf}:{line}\n", shown)
         self.assertIn("Channel=stable  # default\n", shown)
-        self.h.conf.write_text(self.h.conf.read_text() + "Colour=red\n[Health]\nDeadline=no\n")
         self.h.set(Update_Tries="0", Update_Hold="perhaps")
+        self.h.conf.write_text(self.h.conf.read_text() + "Colour=red\n[Health]\nDeadline=no\n")
         p = self.ctl("config", "check", want=FAILED)
-        for word in ("Tries=", "Hold="):
-            self.assertRegex(p.stdout, r"(?m)^%s:\d+: .*%s" % (re.escape(str(self.h.conf)), word))
+        told = p.stdout
+        for word in ("Tries=", "Hold=", "Colour=", r"\[Health\] Deadline="):
+            self.assertRegex(told, r"(?m)^%s:\d+: .*%s" % (re.escape(str(self.h.conf)), word))
         self.ctl("config", "mend", want=2)
 
     def test_reload(self):

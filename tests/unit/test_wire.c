@@ -40,7 +40,7 @@ static void rnd_etag(char *out)
 
 static void rnd_get(struct wire_get *g)
 {
-	static const char *const scheme[] = { "http://", "https://", "file:///" };
+	static const char *const scheme[] = { "http://h/", "https://h/", "file:///" };
 	const char *s = scheme[dice() % 3];
 
 	(void)snprintf(g->url, sizeof(g->url), "%s", s);
@@ -67,7 +67,7 @@ static struct wire_pem rnd_pem(void)
 
 static void rnd_post(struct wire_post *p)
 {
-	const char *s = dice() % 2 ? "http://h" : "https://h";
+	const char *s = dice() % 2 ? "http://h/" : "https://h/";
 
 	(void)snprintf(p->url, sizeof(p->url), "%s", s);
 	rnd_text(p->url + strlen(s), 1, WIRE_URL_MAX - strlen(s));
@@ -183,13 +183,28 @@ static void test_bounds(void)
 		const char *url;
 		bool ok;
 	} urls[] = {
-		{ "http://a", true },    { "https://a/b?c", true },
-		{ "file:///a", true },   { "http:///a", false },
-		{ "http://", false },    { "file://host/a", false },
-		{ "ftp://a", false },    { "HTTP://a", false },
-		{ "http://a b", false }, { "http://a\nb", false },
-		{ "", false },           { "http://\xc3\xa9", false },
-		{ "file:///", false },   { "http://a\x7f", false },
+		{ "http://a", true },
+		{ "https://a/b?c", true },
+		{ "file:///a", true },
+		{ "http:///a", false },
+		{ "http://", false },
+		{ "file://host/a", false },
+		{ "ftp://a", false },
+		{ "HTTP://a", false },
+		{ "http://a b", false },
+		{ "http://a\nb", false },
+		{ "", false },
+		{ "http://\xc3\xa9", false },
+		{ "file:///", false },
+		{ "http://a\x7f", false },
+		{ "http://u:p@a", false },
+		{ "https://u@a/", false },
+		{ "http://a/u@b", true },
+		{ "http://a?u@b", true },
+		{ "http://@a", false },
+		{ "http://a\\@b/", false },
+		{ "file:///u@b", true },
+		{ "https://a:1/@", true },
 	};
 	static const struct {
 		const char *etag;

@@ -11,6 +11,7 @@
 #include "base/progress.h"
 #include "base/text.h"
 #include "base/version.h"
+#include "updater/wire/wire.h"
 
 #define SIGNAL_STEP_MS 100u
 #define NOTE_STEP_MS   100u
@@ -264,6 +265,8 @@ static int on_limit(struct bus *b, sd_bus_message *m)
 	if (strcmp(text, "off") != 0 &&
 	    num_parse_bytes(text, "the bandwidth limit", &limit, &e) < 0)
 		return reply_error(m, &e);
+	if (limit > WIRE_SIZE_MAX)
+		return bad_argument(m, "the bandwidth limit is too large (off: none)");
 	return reply_held(b, agent_limit(b->agent, limit), m);
 }
 

@@ -24,6 +24,8 @@
 #define AGE_MAX       (365ull * 24 * 3600)
 #define CHANNEL_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
+#define HEALTH_SECONDS_MAX ((uint64_t)20 * 60) /* as proa-health takes them */
+
 /* one bad release is an accident, the second in a row is no longer */
 enum { FALLBACK_LIMIT = 2 };
 
@@ -184,6 +186,11 @@ static int add_url(struct conf *c, const char *p, size_t n, struct config *cfg, 
 	if (n >= sizeof(url) - 1)
 		return bad_value(c, "Source", "URL", "has a URL that is too long", e);
 	(void)snprintf(url, sizeof(url), "%.*s%s", (int)n, p, p[n - 1] == '/' ? "" : "/");
+	if (wire_url_names_user(url))
+		return bad_value(c, "Source", "URL",
+				 "must not hold a user or password, which everyone here would be "
+				 "told: let the server know hosts by their address",
+				 e);
 	if ((strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0 &&
 	     strncmp(url, "file:///", 8) != 0) ||
 	    !wire_url_valid(url) || p[n - 1] == ',')
@@ -380,6 +387,7 @@ static int load_policy(struct conf *c, struct config *cfg, struct err *e)
 
 static int load_reboot(struct conf *c, struct config *cfg, struct err *e)
 {
+	struct err bad = ERR_INIT;
 	char why[200];
 	const char *s;
 	int r = get_choice(c, "Reboot", reboots, 3, CONFIG_REBOOT_MANUAL, e);
@@ -388,8 +396,8 @@ static int load_reboot(struct conf *c, struct config *cfg, struct err *e)
 		return r;
 	cfg->reboot = (enum config_reboot)r;
 	r = conf_str(c, "Update", "RebootWindow", "", &s, e);
-	if (r == 0 && window_parse(s, &cfg->windows, e) < 0) {
-		(void)snprintf(why, sizeof(why), "holds a mistake: %.170s", e->text);
+	if (r == 0 && window_parse(s, &cfg->windows, &bad) < 0) {
+		(void)snprintf(why, sizeof(why), "holds a mistake: %.170s", bad.text);
 		return bad_value(c, "Update", "RebootWindow", why, e);
 	}
 	if (r == 0 && cfg->reboot == CONFIG_REBOOT_WINDOW && cfg->windows.n == 0)
@@ -444,10 +452,8 @@ static int load_update(struct conf *c, struct config *cfg, struct err *e)
 
 static int load_host(struct conf *c, struct config *cfg, struct err *e)
 {
-	int r = load_image(c, cfg, e);
+	int r = get_path(c, "Host", "Disk", NULL, cfg->disk, e);
 
-	if (r == 0)
-		r = get_path(c, "Host", "Disk", NULL, cfg->disk, e);
 	if (r == 0)
 		r = get_path(c, "Host", "ESP", NULL, cfg->esp, e);
 	if (r == 0)
@@ -460,7 +466,7 @@ static int load_host(struct conf *c, struct config *cfg, struct err *e)
 		r = get_path_or_no(c, "Message", cfg->message, e);
 	if (r == 0)
 		r = get(c, "Host", "Architecture", NULL, cfg->arch, sizeof(cfg->arch), e);
-	return r;
+	return r < 0 ? r : load_image(c, cfg, e);
 }
 
 static int open_files(const char *file, struct conf **ret, struct err *e)
@@ -482,19 +488,23 @@ static int open_files(const char *file, struct conf **ret, struct err *e)
 	return 0;
 }
 
+/*
+ * What proad needs, each by itself: a mistake in one hides none in another. Within one, a mistake
+ * that has no line, as something that is not set, is looked for last.
+ */
+typedef int (*load_fn)(struct conf *c, struct config *cfg, struct err *e);
+static const load_fn loaders[] = { load_host,         load_source,      load_update,
+				   load_fetch,        config_load_lock, config_load_hooks,
+				   config_load_reboot };
+#define LOADERS (sizeof(loaders) / sizeof(loaders[0]))
+
 static int load_all(struct conf *c, struct config *ret, struct err *e)
 {
 	struct config cfg = { .tries = 3 };
-	int r = load_host(c, &cfg, e);
+	int r = 0;
 
-	if (r == 0)
-		r = load_source(c, &cfg, e);
-	if (r == 0)
-		r = load_update(c, &cfg, e);
-	if (r == 0)
-		r = load_fetch(c, &cfg, e);
-	if (r == 0)
-		r = config_load_reboot(c, &cfg, e);
+	for (size_t i = 0; r == 0 && i < LOADERS; i++)
+		r = loaders[i](c, &cfg, e);
 	if (r < 0)
 		return r;
 	*ret = cfg;
@@ -552,19 +562,82 @@ static void check_windows(struct conf *c, const struct config *cfg, struct check
 		}
 }
 
+static int check_time(struct conf *c, const char *key, uint64_t least, struct err *e)
+{
+	char why[60];
+	uint64_t v = least;
+	int r = conf_seconds(c, "Health", key, least, &v, e);
+
+	if (r < 0 || (v >= least && v <= HEALTH_SECONDS_MAX))
+		return r;
+	(void)snprintf(why, sizeof(why), "must be %us to 20min", (unsigned)least);
+	return bad_value(c, "Health", key, why, e);
+}
+
+/* proa-health goes on with the defaults where something is wrong, so only a check can tell. */
+static int check_health(struct conf *c, struct config *cfg, struct err *e)
+{
+	char word[16];
+	bool greenboot;
+	int r = check_time(c, "Deadline", 1, e);
+
+	(void)cfg;
+	if (r == 0)
+		r = check_time(c, "StayActive", 0, e);
+	if (r == 0)
+		r = check_time(c, "UpdateDeadline", 1, e);
+	if (r == 0)
+		r = conf_bool(c, "Health", "Greenboot", true, &greenboot, e);
+	if (r == 0)
+		r = get(c, "Health", "CanUpdate", "auto", word, sizeof(word), e);
+	if (r == 0 && strcmp(word, "auto") != 0 && strcmp(word, "required") != 0 &&
+	    strcmp(word, "no") != 0)
+		return bad_value(c, "Health", "CanUpdate", "must be auto, required or no", e);
+	return r;
+}
+
+/* Each wrong setting is told and then taken for unset, until nothing is wrong or it has no line. */
+static void check_part(struct conf *c, load_fn load, struct config *cfg, struct checker *k)
+{
+	for (;;) {
+		struct err bad = ERR_INIT;
+		struct config with = *cfg;
+
+		if (load(c, &with, &bad) == 0) {
+			*cfg = with;
+			return;
+		}
+		found(k, bad.text);
+		if (!conf_forget(c, bad.text))
+			return;
+	}
+}
+
+static void check_values(struct conf *c, struct checker *k)
+{
+	struct config cfg = { .tries = 3 };
+
+	for (size_t i = 0; i < LOADERS; i++) {
+		size_t before = k->n;
+
+		check_part(c, loaders[i], &cfg, k);
+		if (loaders[i] == load_source && k->n == before && !cfg.url[0])
+			found(k, "[Source] URL= is not set: no release can be found");
+	}
+	check_part(c, check_health, &cfg, k);
+	check_windows(c, &cfg, k);
+}
+
 int config_check(const char *file, config_warn_fn fn, void *arg, size_t *ret, struct err *e)
 {
 	struct checker k = { .fn = fn, .arg = arg };
 	struct warner w = { .fn = found, .arg = &k };
 	struct err bad = ERR_INIT;
-	struct config cfg;
 	AUTO_CONF *c = NULL;
 	int r = open_files(file, &c, &bad);
 
-	if (r < 0 && bad.kind != ERR_INPUT) {
-		*e = bad;
-		return r;
-	}
+	if (r < 0 && bad.kind != ERR_INPUT)
+		return err_set(e, bad.kind, -r, "%s", bad.text);
 	if (r < 0) { /* no Key=value file: what stands behind that line cannot be told */
 		found(&k, bad.text);
 		*ret = k.n;
@@ -573,16 +646,7 @@ int config_check(const char *file, config_warn_fn fn, void *arg, size_t *ret, st
 	r = conf_check(c, known, warn_unknown, &w, e);
 	if (r < 0)
 		return r;
-	/* each wrong setting is told and then taken for unset */
-	while ((r = load_all(c, &cfg, &bad)) < 0) {
-		found(&k, bad.text);
-		if (!conf_forget(c, bad.text))
-			break;
-	}
-	if (r == 0)
-		check_windows(c, &cfg, &k);
-	if (r == 0 && !cfg.url[0])
-		found(&k, "[Source] URL= is not set: no release can be found");
+	check_values(c, &k);
 	*ret = k.n;
 	return 0;
 }
@@ -615,6 +679,7 @@ static const char *default_of(const char *name)
 		{ "Reboot.Retry", "5min" },
 		{ "Reboot.Notice", "1min" },
 		{ "Health.Deadline", "5min" },
+		{ "Health.StayActive", "30s" },
 		{ "Health.Greenboot", "yes" },
 		{ "Health.CanUpdate", "auto" },
 		{ "Health.UpdateDeadline", "1min" },

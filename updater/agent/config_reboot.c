@@ -111,8 +111,6 @@ static int take_url(struct conf *c, struct config_lock *l, struct err *e)
 		p += n;
 		p += strspn(p, " \t");
 	}
-	if (r == 0 && !l->url[0])
-		return bad(c, "Lock", "URL", "is not set: say where the lock server is", e);
 	return r;
 }
 
@@ -137,6 +135,8 @@ static int check_lock(struct conf *c, const struct config_lock *l, struct err *e
 	struct err why = ERR_INIT;
 	AUTO_LOCK *probe = NULL;
 
+	if (l->on && !l->url[0])
+		return bad(c, "Lock", "URL", "is not set: say where the lock server is", e);
 	if (l->on && lock_new(&l->terms, LOCK_TAKE, &probe, &why) < 0)
 		return bad(c, "Lock", strstr(why.text, "group") ? "Group" : "Id", why.text, e);
 	if (l->key[0] && !l->cert[0])
@@ -144,8 +144,9 @@ static int check_lock(struct conf *c, const struct config_lock *l, struct err *e
 	return 0;
 }
 
-static int load_lock(struct conf *c, struct config_lock *l, struct err *e)
+int config_load_lock(struct conf *c, struct config *cfg, struct err *e)
 {
+	struct config_lock *l = &cfg->lock;
 	uint64_t places = 1;
 	int r = take_type(c, l, e);
 
@@ -153,8 +154,6 @@ static int load_lock(struct conf *c, struct config_lock *l, struct err *e)
 		r = take_url(c, l, e);
 	if (r == 0)
 		r = take(c, "Lock", "Group", "default", l->terms.group, sizeof(l->terms.group), e);
-	if (r == 0)
-		r = take_id(c, l, e);
 	if (r == 0)
 		r = conf_u64(c, "Lock", "Places", 1, LOCK_PLACES_MAX, 1, &places, e);
 	if (r == 0)
@@ -168,11 +167,14 @@ static int load_lock(struct conf *c, struct config_lock *l, struct err *e)
 	if (r == 0)
 		r = take_seconds(c, "Lock", "Timeout", 1, 30, &l->timeout_s, e);
 	l->terms.places = (unsigned)places;
+	if (r == 0)
+		r = take_id(c, l, e);
 	return r < 0 ? r : check_lock(c, l, e);
 }
 
-static int load_hooks(struct conf *c, struct config_hooks *h, struct err *e)
+int config_load_hooks(struct conf *c, struct config *cfg, struct err *e)
 {
+	struct config_hooks *h = &cfg->hooks;
 	int r = take(c, "Hooks", "Directories", HOOK_DIRS, h->dirs, sizeof(h->dirs), e);
 
 	if (r == 0 && !hook_dirs_valid(h->dirs))
@@ -186,12 +188,8 @@ static int load_hooks(struct conf *c, struct config_hooks *h, struct err *e)
 int config_load_reboot(struct conf *c, struct config *cfg, struct err *e)
 {
 	struct config_reboot_terms *t = &cfg->terms;
-	int r = load_lock(c, &cfg->lock, e);
+	int r = take_seconds(c, "Reboot", "Retry", 1, 300, &t->retry_s, e);
 
-	if (r == 0)
-		r = load_hooks(c, &cfg->hooks, e);
-	if (r == 0)
-		r = take_seconds(c, "Reboot", "Retry", 1, 300, &t->retry_s, e);
 	if (r == 0)
 		r = take_seconds(c, "Reboot", "Notice", 0, 60, &t->notice_s, e);
 	return r < 0 ? r : take_path(c, "Reboot", "Sentinel", "", t->sentinel, e);

@@ -36,7 +36,11 @@ struct config_reboot_terms {
 
 struct conf;
 struct config;
-/* ERR_INPUT names file, line and key. */
+/* One section each. ERR_INPUT names file, line and key. */
+int config_load_lock(struct conf *c, struct config *cfg, struct err *e)
+	__attribute__((warn_unused_result));
+int config_load_hooks(struct conf *c, struct config *cfg, struct err *e)
+	__attribute__((warn_unused_result));
 int config_load_reboot(struct conf *c, struct config *cfg, struct err *e)
 	__attribute__((warn_unused_result));
 

@@ -21,6 +21,14 @@ static bool text_plain(const char *s)
 	return true;
 }
 
+bool wire_url_names_user(const char *s)
+{
+	const char *host = strstr(s, "://");
+
+	return host && strncmp(s, "http", 4) == 0 &&
+	       memchr(host + 3, '@', strcspn(host + 3, "/?#"));
+}
+
 bool wire_url_valid(const char *s)
 {
 	const char *host;
@@ -35,7 +43,7 @@ bool wire_url_valid(const char *s)
 		host = s + 8;
 	else
 		return false;
-	return *host && *host != '/';
+	return *host && *host != '/' && !wire_url_names_user(s);
 }
 
 /* RFC 9110 section 8.8.3, without obs-text. */

@@ -192,7 +192,11 @@ int wire_send(int fd, const struct wire_msg *m, struct err *e) __attribute__((wa
 int wire_recv(int fd, enum wire_side from, uint8_t frame[WIRE_FRAME_MAX], struct wire_msg *ret,
 	      struct err *e) __attribute__((warn_unused_result));
 
-/* Checks a URL / a strong entity tag as GET and HEAD carry them. */
+/*
+ * Checks a URL / a strong entity tag as GET and HEAD carry them. A URL with a user or password (RFC
+ * 3986 section 3.2.1) is none: URLs are told to everyone, in errors and in the status.
+ */
+bool wire_url_names_user(const char *s);
 bool wire_url_valid(const char *s);
 bool wire_etag_valid(const char *s);
 
