@@ -70,7 +70,7 @@ static const char usage_options[] =
 	"      --rollout-start T when that begins: +6h, or 2026-11-20T19:00:00Z (default: now)\n"
 	"      --curve C         straight, or slow-start: few hosts first, then ever more\n"
 	"      --minimum-from V  hosts older than V must take another release first\n"
-	"      --floor V         no host goes back below V, whoever asks\n"
+	"      --floor V         no person takes a host back below V\n"
 	"      --dead-end TEXT   hosts stay on this release, and say why\n"
 	"      --critical, --normal\n"
 	"                        severity\n"

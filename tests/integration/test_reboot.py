@@ -194,6 +194,40 @@ class Plain(Case):
         self.assertFalse(sentinel.exists())
         self.assertEqual(list(sentinel.parent.iterdir()), [])
 
+    def test_floor(self):
+        """A person's way back ends at the publisher's floor, as far as the host knows of one."""
+        channel = pub.copy("floor")
+
+        def node(floor):
+            n = Node(f"floor-{floor}", "[Lock]\nType=none")
+            agent.sh(BIN / "proa-publish", "channel", "set", channel.repo, "stable", "1.1.0", "--keys", channel.keys,
+                     "--floor", floor)
+            n.came_up("1.1.0", good=True)
+            n.run("finish")
+            n.conf.write_text(n.conf.read_text().replace(str(pub.repo), str(channel.repo)))
+            n.run("stage")
+            # from here on there is no network
+            n.conf.write_text(n.conf.read_text().replace(f"URL=file://{channel.repo}", "URL=file:///nowhere"))
+            return n
+
+        n = node("1.1.0")
+        seen = agent.tree_hash(n.dir / "esp"), agent.tree_hash(n.dir / "state/trust")
+        _, err = n.run("rollback", want=1)
+        for word in ("cannot go back to 1.0.0", "older than 1.1.0", "channel stable", "proactl check"):
+            self.assertIn(word, err)
+        self.assertEqual((agent.tree_hash(n.dir / "esp"), agent.tree_hash(n.dir / "state/trust")), seen)
+        self.assertEqual(n.run("status")[0]["boots_next"]["version"], "1.1.0")
+        # a host that knows of none, as its store is gone, is not kept from what it may need
+        shutil.rmtree(n.dir / "state/trust")
+        self.assertEqual(n.run("rollback")[0]["next"], "1.0.0")
+        for floor in ("1.0.0", "none"):
+            self.assertEqual(node(floor).run("rollback")[0]["next"], "1.0.0")
+        # what boots by itself is the firmware's: a fallback below the floor is settled as any other
+        n = node("1.1.0")
+        n.came_up("1.0.0", good=False)
+        n.run("finish")
+        self.assertEqual(n.run("status")[0]["running"]["version"], "1.0.0")
+
     def test_logind_refuses(self):
         n = self.logged(Node("refused"))
         a, err = n.run("itself", REFUSE="Operation inhibited by somebody")

@@ -129,6 +129,10 @@ int act_fits(struct act *a, const struct release_manifest *m, struct err *e)
 int act_apply(struct act *a, struct act_result *ret, struct err *e)
 	__attribute__((warn_unused_result));
 
+/* The entry of ours other than the running one that is whole, not bad, and whose slot fits; or
+ * NULL. */
+const struct esp_entry *act_other_release(const struct host *h);
+
 /*
  * Back to the release before. Applied but not yet booted: its entry is removed. Running: its entry
  * is condemned, and the reboot is the caller's. It counts as failed from then on, with `reason`.

@@ -46,8 +46,7 @@ static int rollback_pending(struct act *a, struct record *rec, const char *reaso
 	return r < 0 ? r : file_remove(h->sys, h->state, HOST_SAVED_UKI, e);
 }
 
-/* An entry of ours other than the running one that is whole, not bad, and whose slot fits. */
-static const struct esp_entry *other_release(const struct host *h)
+const struct esp_entry *act_other_release(const struct host *h)
 {
 	enum slot_name slot;
 
@@ -83,7 +82,7 @@ static int rollback_running(struct act *a, struct record *rec, const char *reaso
 		return err_set(e, ERR_HOST, ENOENT,
 			       "%s runs without a boot entry of its own: nothing to roll back",
 			       h->version);
-	if (!other_release(h))
+	if (!act_other_release(h))
 		return err_set(e, ERR_HOST, ENOENT,
 			       "there is no other bootable release to go back to (proactl status)");
 	rolled_back(a, rec, h->version, h->root, reason);

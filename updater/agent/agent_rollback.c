@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/version.h"
 #include "updater/agent/report.h"
+#include "updater/slot/arch.h"
 
 /* gone: the release that was left; was: what ran when it began; pin: see agent_run_rollback(). */
 static int answer(struct agent *a, const char *gone, const char *was, const char *pin, json_t **ret,
@@ -36,23 +37,43 @@ static int answer(struct agent *a, const char *gone, const char *was, const char
 	return 0;
 }
 
-/* True if the release that boots when what runs is left, or what is pending is dropped, is `to`. */
-static bool at_hand(const struct agent *a, const struct record *rec, const char *to)
+/* What boots when what runs is left, or what is pending is dropped; NULL: nothing would. */
+static const char *at_hand(const struct agent *a, const struct record *rec)
 {
 	const struct host *h = a->host;
-	enum slot_name slot;
+	const struct esp_entry *other = act_other_release(h);
 
 	if (rec->phase != RECORD_IDLE && strcmp(rec->target.version, h->version) != 0)
-		return strcmp(to, h->version) == 0;
-	for (size_t i = 0; i < h->n_entries; i++) {
-		const struct esp_entry *en = &h->entries[i];
+		return h->version;
+	return other ? other->version : NULL;
+}
 
-		if (i != h->current && host_entry_ours(h, en) && !en->broken &&
-		    en->uki.has_usrhash && !boot_entry_is_bad(&en->name) &&
-		    disk_slot_of(h->disk, en->uki.usrhash, &slot, NULL) == 0)
-			return strcmp(to, en->version) == 0;
-	}
-	return false;
+/*
+ * The publisher's floor, as far as this host has heard of it. One that knows none goes back as it
+ * is told: it may be in need of that because its store, or the network, is gone.
+ */
+static int keep_floor(struct agent *a, const char *to, struct err *e)
+{
+	const struct config *conf = &a->host->conf;
+	const struct release_host rh = { .image = conf->image, .arch = a->host->disk->arch->name };
+	const struct trust_job job = { .sys = a->sys,
+				       .state = a->host->state,
+				       .first_root = conf->root,
+				       .channel = conf->channel };
+	AUTO_TRUST t = { .n_offers = 0 };
+	const char *floor = NULL;
+
+	if (!to || version_compare(to, a->host->version) >= 0)
+		return 0;
+	if (trust_known(&job, &t, NULL) == 0)
+		floor = release_floor(t.offers, t.n_offers, &rh);
+	if (!floor || version_compare(to, floor) >= 0)
+		return 0;
+	return err_set(e, ERR_REFUSED, EPERM,
+		       "this host cannot go back to %s: it is older than %s, the oldest release "
+		       "that the publisher of channel %s still allows; nothing was changed "
+		       "(proactl check asks whether that is still so)",
+		       to, floor, conf->channel);
 }
 
 static bool is_staged(const struct record *rec, const char *version)
@@ -101,9 +122,10 @@ static int leave_for_staged(struct agent *a, const struct agent_args *args, stru
 	struct agent_work w = { .agent = a };
 	struct act act = agent_act(a, &w);
 	struct act_result res = { .slot = SLOT_A };
+	int r = keep_floor(a, args->version, e);
 
 	act.leave = args->reason;
-	return act_apply(&act, &res, e);
+	return r < 0 ? r : act_apply(&act, &res, e);
 }
 
 /* So that the next update does not undo what a person wanted. */
@@ -119,7 +141,7 @@ int agent_run_rollback(struct agent *a, const struct agent_args *args, json_t **
 	struct agent_work w = { .agent = a };
 	struct act act = agent_act(a, &w);
 	char was[RECORD_VERSION_MAX], gone[RECORD_VERSION_MAX];
-	const char *to = args->version;
+	const char *to = args->version, *hand;
 	struct machine_facts f;
 	struct record rec;
 	int r = record_load(a->sys, a->host->state, &rec, e);
@@ -131,8 +153,11 @@ int agent_run_rollback(struct agent *a, const struct agent_args *args, json_t **
 	r = machine_may(&rec, &f, MACHINE_ROLLBACK, e);
 	if (r < 0)
 		return r;
-	if (!to[0] || at_hand(a, &rec, to)) {
-		r = act_rollback(&act, args->reason, gone, e);
+	hand = at_hand(a, &rec);
+	if (!to[0] || (hand && strcmp(to, hand) == 0)) {
+		r = keep_floor(a, hand, e);
+		if (r == 0)
+			r = act_rollback(&act, args->reason, gone, e);
 	} else if (version_compare(to, was) >= 0) {
 		return err_set(e, ERR_INPUT, EINVAL,
 			       "%s is not older than %s, which runs here (proactl pin %s, then "

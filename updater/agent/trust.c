@@ -47,14 +47,16 @@ static int load(const struct trust_job *job, int store, const struct tuf_request
 	return tuf_update_answer(u, r == 0, data, n, e);
 }
 
-static int fetch(const struct trust_job *job, const struct tuf_request *rq, struct tuf_update *u,
-		 struct err *e)
+static int fetch(const struct trust_job *job, int store, const struct tuf_request *rq,
+		 struct tuf_update *u, struct err *e)
 {
 	AUTO_BUF b = BUF_INIT;
 	char path[1024];
 	bool found = false;
 	int r = snprintf(path, sizeof(path), "metadata/%s", rq->name);
 
+	if (!job->fetch) /* has timestamp.json, and no file that is asked for by its number */
+		return load(job, store, rq, u, e);
 	if (r < 0 || (size_t)r >= sizeof(path))
 		return err_set(e, ERR_REFUSED, ENAMETOOLONG, "metadata file name too long");
 	r = fetcher_file(job->fetch, path, rq->max, &b, &found, e);
@@ -95,13 +97,13 @@ static int run(const struct trust_job *job, int store, struct tuf_update *u, str
 			r = load(job, store, &rq, u, e);
 			break;
 		case TUF_FETCH:
-			r = fetch(job, &rq, u, e);
+			r = fetch(job, store, &rq, u, e);
 			break;
 		case TUF_SAVE:
-			r = save(job, store, &rq, e);
+			r = job->fetch ? save(job, store, &rq, e) : 0;
 			break;
 		case TUF_DROP:
-			r = drop(job, store, e);
+			r = job->fetch ? drop(job, store, e) : 0;
 			break;
 		case TUF_DONE:
 			return 0;
@@ -207,6 +209,18 @@ static int refresh(const struct trust_job *job, int store, struct trust *ret, st
 			       "the repository has no channel \"%s\" ([Update] Channel=)",
 			       job->channel);
 	return r;
+}
+
+int trust_known(const struct trust_job *job, struct trust *ret, struct err *e)
+{
+	AUTO_SYS_FD store = { .sys = job->sys, .fd = -1 };
+	struct trust_job stored = *job;
+	int r = open_store(job, &store, e);
+
+	memset(ret, 0, sizeof(*ret));
+	stored.fetch = NULL;
+	stored.now = 0; /* it was in time when it was stored */
+	return r < 0 ? r : refresh(&stored, store.fd, ret, e);
 }
 
 /* Whether a failure says something about a mirror, or about this host and proa-fetch. */
@@ -316,6 +330,7 @@ static int fetch_target(const struct trust_job *job, const struct tuf_target *ta
 			const char *path, struct buf *b, enum tuf_reason *why, struct err *e)
 {
 	size_t n = fetcher_mirrors(job->fetch), first = fetcher_used(job->fetch);
+	struct err bad = ERR_INIT;
 	int r = 0;
 
 	for (size_t k = 0; k < n; k++) {
@@ -325,19 +340,19 @@ static int fetch_target(const struct trust_job *job, const struct tuf_target *ta
 		fetcher_use(job->fetch, i, n > 1 ? FETCHER_BRIEF : FETCHER_PATIENT);
 		b->n = 0;
 		*why = TUF_REASON_NONE;
-		r = fetcher_file(job->fetch, path, RELEASE_MANIFEST_MAX, b, &found, e);
+		r = fetcher_file(job->fetch, path, RELEASE_MANIFEST_MAX, b, &found, &bad);
 		if (r == 0 && !found)
-			r = err_set(e, ERR_RETRY, ENOENT, "%s%s: the server does not have it",
+			r = err_set(&bad, ERR_RETRY, ENOENT, "%s%s: the server does not have it",
 				    fetcher_mirror(job->fetch, i).url, path);
 		if (r == 0)
-			r = tuf_target_check(target, b->p, b->n, why, e);
+			r = tuf_target_check(target, b->p, b->n, why, &bad);
 		if (r == 0)
+			return 0;
+		if (!of_mirror(r, &bad, *why))
 			break;
-		if (!of_mirror(r, e, *why))
-			return r;
-		fetcher_fault(job->fetch, i, e->text);
+		fetcher_fault(job->fetch, i, bad.text);
 	}
-	return r;
+	return r < 0 ? err_set(e, bad.kind, -r, "%s", bad.text) : r;
 }
 
 struct kept {

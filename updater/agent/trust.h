@@ -58,6 +58,14 @@ struct trust_job {
 int trust_refresh(const struct trust_job *job, struct trust *ret, struct err *e)
 	__attribute__((warn_unused_result));
 
+/*
+ * What the store holds, as the last refresh left it, verified anew but for the time; nothing is
+ * fetched or changed, job->now and job->fetch are not used. Fails when there was none that went
+ * well. *ret as above.
+ */
+int trust_known(const struct trust_job *job, struct trust *ret, struct err *e)
+	__attribute__((warn_unused_result));
+
 /* The manifest that an offer of t stands for, fetched and verified through t, and kept for audits.
  */
 int trust_manifest(const struct trust_job *job, struct trust *t, const struct release_offer *offer,

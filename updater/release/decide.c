@@ -231,9 +231,8 @@ static void note_dead_end(const struct release_offer *offers, size_t n,
 				   h->running, offers[i].dead_end);
 }
 
-/* Nothing older than this may be run any more, as the publisher signed it; NULL: no limit. */
-static const char *highest_floor(const struct release_offer *offers, size_t n,
-				 const struct release_host *h)
+const char *release_floor(const struct release_offer *offers, size_t n,
+			  const struct release_host *h)
 {
 	const char *floor = NULL;
 
@@ -271,7 +270,7 @@ static const struct release_offer *choose_older(const struct release_offer *offe
 						const struct release_host *h,
 						struct release_decision *d)
 {
-	const char *floor = highest_floor(offers, n, h);
+	const char *floor = release_floor(offers, n, h);
 	const struct release_offer *o = next_older(offers, n, h, h->running);
 	bool noted = true; /* the way up has said what excludes */
 

@@ -107,6 +107,13 @@ struct release_decision {
 void release_decide(const struct release_offer *offers, size_t n, const struct release_host *host,
 		    struct release_decision *ret);
 
+/*
+ * No person may take this host (its image and arch) back below this version: the highest floor that
+ * any offer for it sets, or NULL. Points into offers.
+ */
+const char *release_floor(const struct release_offer *offers, size_t n,
+			  const struct release_host *host);
+
 /* This host's place in a rollout, 0 to 65535: keyed hash of machine and release. */
 unsigned release_place(const uint8_t key[16], const char *version);
 
