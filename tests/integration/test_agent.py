@@ -427,12 +427,22 @@ class Policy(Case):
         other.ctl("update")
         self.updated(other)
 
+    def test_why_without_the_manifest(self):
+        """What a release asks of a host cannot be said then; that it is there can."""
+        pub = base.copy("no-manifest")
+        h = Host(pub).install("1.0.0", pub)
+        for f in pub.repo.glob("targets/*/*web_1.1.0.json"):
+            f.unlink()
+        self.assertEqual(h.json("why")["decision"]["chosen"], "1.1.0")
+        self.one_sentence(h.ctl("stage", want=FAILED), ["web_1.1.0.json", "does not have it"])
+
     def test_reboot_window(self):
         """Closed: an applied release waits for it, and says so."""
-        h = Host(base).install()
-        h.set(Update_Reboot="window", Update_RebootWindow="2019-01-01 00:00 UTC for 1h")
-        p = h.ctl("update", "--unattended", want=WAITING)
-        self.assertIn("waits for its reboot window, which never comes", " ".join(p.stdout.split()))
+        for more in ((), ("--reboot",)):
+            h = Host(base).install()
+            h.set(Update_Reboot="window", Update_RebootWindow="2019-01-01 00:00 UTC for 1h")
+            p = h.ctl("update", "--unattended", *more, want=WAITING)
+            self.assertIn("waits for its reboot window, which never comes", " ".join(p.stdout.split()))
         s = h.json("status")
         self.assertEqual(s["reboot_window"], {"when": "2019-01-01 00:00 UTC for 1 h",
                                               "open": False, "changes": None})

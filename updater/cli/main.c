@@ -233,9 +233,9 @@ static int verb_apply(struct cli *c, const char *arg)
 
 static int verb_reboot(struct cli *c, const char *arg)
 {
-	const char *method = c->force                      ? "RebootNow"
-			     : c->unattended && !c->reboot ? "RebootWhenAllowed"
-							   : "Reboot";
+	const char *method = c->force        ? "RebootNow"
+			     : c->unattended ? "RebootWhenAllowed"
+					     : "Reboot";
 	AUTO_JSON *j = NULL;
 	struct err e = ERR_INIT;
 	int r;
@@ -323,7 +323,7 @@ static int update(struct cli *c)
 		return FAILED;
 	if (!applied)
 		return r;
-	if (!reboot && c->unattended)
+	if (c->unattended)
 		waits = reboots_itself(c, &reboot);
 	if (waits != DONE)
 		return waits;
