@@ -112,7 +112,7 @@ void release_decide(const struct release_offer *offers, size_t n, const struct r
  * any offer for it sets, or NULL. Points into offers.
  */
 const char *release_floor(const struct release_offer *offers, size_t n,
-			  const struct release_host *host);
+			  const struct release_host *h);
 
 /* This host's place in a rollout, 0 to 65535: keyed hash of machine and release. */
 unsigned release_place(const uint8_t key[16], const char *version);
