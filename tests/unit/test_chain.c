@@ -101,18 +101,26 @@ static void test_tampering(void)
 	CHECK(holds(b.p, b.n), "as it was");
 }
 
+static int dir_new(char *template)
+{
+	int fd;
+
+	CHECK(mkdtemp(template), "mkdtemp");
+	fd = open(template, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(fd >= 0, "open '%s'", template);
+	return fd;
+}
+
 /* The file follows the record, whatever was missed; a broken one is left alone. */
 static void test_sync(void)
 {
 	char path[] = "/tmp/proa-chain-XXXXXX";
-	AUTO_SYS_FD dir = { sys_linux(), -1 };
+	AUTO_SYS_FD dir = { sys_linux(), dir_new(path) };
 	struct chain_head h = { .n = 0 };
 	struct err e = ERR_INIT;
 	char *text = NULL;
 	size_t n = 0;
 
-	CHECK(mkdtemp(path), "mkdtemp");
-	dir.fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	make_record(0);
 	CHECK(chain_sync(dir.sys, dir.fd, &rec, "proad", &h, &e) == 0 && h.n == 0, "%s", e.text);
 	for (size_t k = 1; k <= 200; k += 1 + k % 60) { /* more than the record keeps */
@@ -136,7 +144,7 @@ static void test_sync(void)
 static void test_anew(void)
 {
 	char path[] = "/tmp/proa-chain-XXXXXX";
-	AUTO_SYS_FD dir = { sys_linux(), -1 };
+	AUTO_SYS_FD dir = { sys_linux(), dir_new(path) };
 	static const char *const files[] = { CHAIN_FILE, "record.0", "record.1", "record.0.damaged",
 					     "record.1.damaged" };
 	struct record_event ev = { .kind = RECORD_EV_STAGED, .version = "2.0.0" };
@@ -144,8 +152,6 @@ static void test_anew(void)
 	char *text = NULL;
 	size_t n = 0;
 
-	CHECK(mkdtemp(path), "mkdtemp");
-	dir.fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	make_record(5);
 	CHECK(record_store(dir.sys, dir.fd, &rec, &e) == 0, "%s", e.text);
 	CHECK(file_replace(dir.sys, dir.fd, "record.1", "x", 1, &e) == 0, "%s", e.text);

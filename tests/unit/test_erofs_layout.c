@@ -16,31 +16,12 @@ struct tree {
 	uint32_t by_nid[ITEMS_MAX], by_path[ITEMS_MAX], same[ITEMS_MAX];
 };
 
-static int by_nid(const void *a, const void *b, void *arg)
-{
-	const struct erofs_item *x = arg;
-	uint32_t i = x[*(const uint32_t *)a].nid, j = x[*(const uint32_t *)b].nid;
-
-	return (i > j) - (i < j);
-}
-
-static int by_path(const void *a, const void *b, void *arg)
-{
-	const struct erofs_item *x = arg;
-	uint64_t i = x[*(const uint32_t *)a].path, j = x[*(const uint32_t *)b].path;
-
-	return (i > j) - (i < j);
-}
-
 static void tree_sort(struct tree *w)
 {
 	w->t.item = w->item;
 	w->t.by_nid = w->by_nid;
 	w->t.by_path = w->by_path;
-	for (size_t i = 0; i < w->t.n; i++)
-		w->by_nid[i] = w->by_path[i] = (uint32_t)i;
-	qsort_r(w->by_nid, w->t.n, sizeof(*w->by_nid), by_nid, w->item);
-	qsort_r(w->by_path, w->t.n, sizeof(*w->by_path), by_path, w->item);
+	erofs_tree_sort(&w->t);
 }
 
 /* As mkfs.erofs might have it: one behind the other. */

@@ -326,66 +326,72 @@ static int all_read(struct reader *r, uint64_t n)
 
 /* ---- finding ---- */
 
-static int by_nid(const void *a, const void *b, void *arg)
-{
-	const struct erofs_item *x = arg;
-	uint32_t i = x[*(const uint32_t *)a].nid, j = x[*(const uint32_t *)b].nid;
+typedef uint64_t (*key_fn)(const struct erofs_item *x);
 
-	return (i > j) - (i < j);
+static uint64_t nid_of(const struct erofs_item *x)
+{
+	return x->nid;
 }
 
-static int by_path(const void *a, const void *b, void *arg)
+static uint64_t path_of(const struct erofs_item *x)
 {
-	const struct erofs_item *x = arg;
+	return x->path;
+}
+
+struct order {
+	const struct erofs_item *item;
+	key_fn key;
+};
+
+static int by_key(const void *a, const void *b, void *arg)
+{
+	const struct order *o = arg;
 	uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
+	uint64_t x = o->key(&o->item[i]), y = o->key(&o->item[j]);
 
-	if (x[i].path != x[j].path)
-		return x[i].path < x[j].path ? -1 : 1;
-	return (i > j) - (i < j);
+	return x != y ? (x > y) - (x < y) : (i > j) - (i < j);
 }
 
-static bool tables_make(struct erofs_tree *t)
+static void table_sort(const struct erofs_tree *t, uint32_t *table, key_fn key)
 {
-	t->by_nid = calloc(t->n, sizeof(*t->by_nid));
-	t->by_path = calloc(t->n, sizeof(*t->by_path));
-	if (!t->by_nid || !t->by_path)
-		return false;
+	struct order o = { t->item, key };
+
 	for (size_t i = 0; i < t->n; i++)
-		t->by_nid[i] = t->by_path[i] = (uint32_t)i;
-	qsort_r(t->by_nid, t->n, sizeof(*t->by_nid), by_nid, t->item);
-	qsort_r(t->by_path, t->n, sizeof(*t->by_path), by_path, t->item);
-	return true;
+		table[i] = (uint32_t)i;
+	qsort_r(table, t->n, sizeof(*table), by_key, &o);
+}
+
+void erofs_tree_sort(struct erofs_tree *t)
+{
+	table_sort(t, t->by_nid, nid_of);
+	table_sort(t, t->by_path, path_of);
+}
+
+/* The first item with that key, or NULL. */
+static const struct erofs_item *find(const struct erofs_tree *t, const uint32_t *table, key_fn key,
+				     uint64_t want)
+{
+	size_t low = 0, high = t->n;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (key(&t->item[table[mid]]) < want)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < t->n && key(&t->item[table[low]]) == want ? &t->item[table[low]] : NULL;
 }
 
 const struct erofs_item *erofs_tree_inode(const struct erofs_tree *t, uint64_t nid)
 {
-	size_t low = 0, high = t->n;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (t->item[t->by_nid[mid]].nid < nid)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low < t->n && t->item[t->by_nid[low]].nid == nid ? &t->item[t->by_nid[low]] : NULL;
+	return find(t, t->by_nid, nid_of, nid);
 }
 
 const struct erofs_item *erofs_tree_path(const struct erofs_tree *t, uint64_t path)
 {
-	size_t low = 0, high = t->n;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (t->item[t->by_path[mid]].path < path)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low < t->n && t->item[t->by_path[low]].path == path ? &t->item[t->by_path[low]]
-								   : NULL;
+	return find(t, t->by_path, path_of, path);
 }
 
 int erofs_tree_new(const uint8_t *p, uint64_t n, struct erofs_tree **ret, struct err *e)
@@ -400,8 +406,11 @@ int erofs_tree_new(const uint8_t *p, uint64_t n, struct erofs_tree **ret, struct
 	q = all_read(&r, n);
 	if (q < 0)
 		return q;
-	if (!tables_make(t))
+	t->by_nid = calloc(t->n, sizeof(*t->by_nid));
+	t->by_path = calloc(t->n, sizeof(*t->by_path));
+	if (!t->by_nid || !t->by_path)
 		return no_memory(&r);
+	erofs_tree_sort(t);
 	*ret = TAKE(t);
 	return 0;
 }

@@ -55,6 +55,9 @@ static inline void erofs_tree_freep(struct erofs_tree **t)
 int erofs_tree_new(const uint8_t *p, uint64_t n, struct erofs_tree **ret, struct err *e)
 	__attribute__((warn_unused_result));
 
+/* Fills by_nid and by_path, room for n each, from the items. For whoever makes a tree by hand. */
+void erofs_tree_sort(struct erofs_tree *t);
+
 /* The item whose inode that is, or NULL. */
 const struct erofs_item *erofs_tree_inode(const struct erofs_tree *t, uint64_t nid);
 /* An item with that path, or NULL. */
