@@ -3,6 +3,8 @@
 say what its firmware would have measured."""
 import hashlib, json, os, pathlib, random, re, shutil, socket, struct, subprocess, tempfile, time, uuid
 
+from rot import flip
+
 BIN = pathlib.Path(os.environ["PROA_BIN"]).resolve()
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("PROA_SEED", "20261121"), 0)
@@ -198,11 +200,7 @@ class Machine:
         return table[number - 1]["start"] * 512
 
     def flip(self, at):
-        with open(self.disk, "r+b") as f:
-            f.seek(at)
-            b = f.read(1)[0]
-            f.seek(at)
-            f.write(bytes([b ^ 1]))
+        flip(self.disk, at)
 
 
 class Report:

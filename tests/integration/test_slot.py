@@ -8,6 +8,8 @@ PROA_SEED sets the seed, PROA_RUNS the number of random disks.
 import json, os, random, re, struct, subprocess, sys, tempfile, unittest, uuid, zlib
 from concurrent.futures import ThreadPoolExecutor
 
+from rot import flip
+
 # syncs cost nothing there
 TMP = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 BIN = os.environ.get("PROA_BIN", "build/bin")
@@ -164,14 +166,6 @@ def read_fdisk(path):
             parts[int(m[1])] = {"type": m[4].lower(), "start": int(m[2]), "size": int(m[3]), "uuid": m[5].lower(),
                                 "name": m[6], "flags": flag_bits(m[7])}
     return parts
-
-
-def flip(path, at):
-    with open(path, "r+b") as f:
-        f.seek(at)
-        b = f.read(1)
-        f.seek(at)
-        f.write(bytes([b[0] ^ 0x20]))
 
 
 def damage(rng, disk, which):

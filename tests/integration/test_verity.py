@@ -3,6 +3,8 @@
 import json, os, pathlib, random, subprocess, tempfile, unittest
 from concurrent.futures import ThreadPoolExecutor
 
+from rot import flip
+
 PROGRAM = os.path.join(os.environ.get("PROA_BIN", "build/bin"), "proa-verity")
 SEED = int(os.environ.get("PROA_SEED", "20261120"), 0)
 IMAGES = int(os.environ.get("PROA_IMAGES") or 1000)
@@ -47,14 +49,6 @@ def make_data(rng, case, block, path):
 
 def root_of(text):
     return next(l.split()[-1] for l in text.splitlines() if l.startswith("Root hash:"))
-
-
-def flip(path, at):
-    with open(path, "r+b") as f:
-        f.seek(at)
-        byte = f.read(1)[0]
-        f.seek(at)
-        f.write(bytes([byte ^ 0x20]))
 
 
 class Case:
