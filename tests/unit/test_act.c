@@ -557,13 +557,76 @@ static bool go_back_killed_at(unsigned at)
 	return ended;
 }
 
-static void test_go_back_killed(void)
+/* How many changes it takes. */
+static unsigned test_go_back_killed(void)
 {
 	unsigned at = 1;
 
 	while (!go_back_killed_at(at))
 		at++;
-	CHECK(at > 10, "%u cuts", at);
+	CHECK(at > 60, "%u cuts", at);
+	return at;
+}
+
+static void set_default(struct lab *lab, const char *line)
+{
+	sim_dir(&lab->sim, ESP "/loader", SIM_FAT);
+	sim_file(&lab->sim, ESP "/loader/loader.conf", line, strlen(line));
+}
+
+static bool has_entry(const struct lab *lab, const char *version)
+{
+	for (size_t i = 0; i < lab->h->n_entries; i++)
+		if (strcmp(lab->h->entries[i].version, version) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Killed at that change; then somebody makes what runs the default, and the same is asked for
+ * again. True: the cut came after 1.0.0 was published and before 1.1.0 was left.
+ */
+static bool go_back_with_default(unsigned at, bool *ret_ended)
+{
+	struct err e = ERR_INIT;
+	struct record rec;
+	struct lab lab;
+	bool failed, there;
+
+	lab_two_runs(&lab);
+	lab.sim.crash_at = lab.sim.changes + at;
+	*ret_ended = go_back(&lab, &e) == 0;
+	host_close(lab.h);
+	lab.h = NULL;
+	sim_rearm(&lab.sim);
+	set_default(&lab, "default web_1.1.0*\n");
+	start(&lab, &two, "boot2", NULL);
+	record_of(&lab, &rec);
+	failed = record_failed(&rec, "1.1.0");
+	there = rec.phase == RECORD_APPLIED;
+	if (go_back(&lab, &e) < 0) {
+		CHECK(strstr(e.text, "would still boot next"), "cut %u: %s", at, e.text);
+		start(&lab, &two, "boot2", NULL);
+		record_of(&lab, &rec);
+		CHECK(failed || !record_failed(&rec, "1.1.0"), "cut %u: 1.1.0 was left", at);
+		CHECK(!there || has_entry(&lab, "1.0.0"), "cut %u: nothing else boots", at);
+	}
+	set_default(&lab, "timeout 0\n");
+	start(&lab, &two, "boot2", NULL);
+	CHECK(go_back(&lab, &e) == 0, "cut %u: %s", at, e.text);
+	CHECK(strcmp(next_version(&lab), "1.0.0") == 0, "cut %u: %s boots", at, next_version(&lab));
+	lab_done(&lab);
+	return there && !failed;
+}
+
+static void test_go_back_with_default(unsigned changes)
+{
+	unsigned between = 0;
+	bool ended = false;
+
+	for (unsigned at = changes - 32; !ended; at++) /* staging is long over */
+		between += go_back_with_default(at, &ended);
+	CHECK(between > 0, "no cut between publishing and leaving");
 }
 
 /* Without a person who says so nothing older is applied. */
@@ -808,7 +871,7 @@ int main(void)
 	test_rollback_pending();
 	test_rollback_running();
 	test_rollback_killed();
-	test_go_back_killed();
+	test_go_back_with_default(test_go_back_killed());
 	test_older_needs_a_person();
 	test_delta();
 	test_plan();

@@ -114,7 +114,8 @@ static int check_next(struct act *a, const struct boot_entry_name *name, struct 
 			    "%s would still boot next, chosen by %s: clear that choice and apply "
 			    "again",
 			    h->entries[h->next].name.file, choice_why_text(h->next_why));
-	{
+	/* what runs is condemned by now: this is the good one */
+	if (!a->leave) {
 		struct err ignored = ERR_INIT;
 
 		if (esp_remove(h->sys, h->esp, name->id, &ignored) < 0)
@@ -194,7 +195,9 @@ static int apply_again(struct act *a, struct record *rec, struct err *e)
 	if (r < 0 || !a->leave ||
 	    (h->next < h->n_entries && boot_entry_same_id(&h->entries[h->next].name, &name)))
 		return r;
-	r = act_leave(a, rec, e);
+	r = check_free(a, e);
+	if (r == 0)
+		r = act_leave(a, rec, e);
 	return r < 0 ? r : check_next(a, &name, e);
 }
 
