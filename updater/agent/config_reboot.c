@@ -82,6 +82,16 @@ static int take_type(struct conf *c, struct config_lock *l, struct err *e)
 	return 0;
 }
 
+static bool has_user(const char *url)
+{
+	const char *host = strstr(url, "://");
+
+	if (!host)
+		return false;
+	host += 3;
+	return memchr(host, '@', strcspn(host, "/?#")) != NULL;
+}
+
 /* One of the members of a cluster more, with a '/' at its end. */
 static int add_url(struct conf *c, const char *p, size_t n, struct config_lock *l, struct err *e)
 {
@@ -91,6 +101,9 @@ static int add_url(struct conf *c, const char *p, size_t n, struct config_lock *
 	if (have + n + 3 > sizeof(l->url))
 		return bad(c, "Lock", "URL", "is too long", e);
 	(void)snprintf(url, sizeof(url), "%.*s%s", (int)n, p, p[n - 1] == '/' ? "" : "/");
+	/* URL= is shown to whoever asks; RFC 3986 has users before an '@' in the authority only */
+	if (has_user(url))
+		return bad(c, "Lock", "URL", "must not hold a password: use Certificate=", e);
 	if (strncmp(url, "http", 4) != 0 || !wire_url_valid(url))
 		return bad(c, "Lock", "URL", "must be http or https URLs, blanks between them", e);
 	(void)snprintf(l->url + have, sizeof(l->url) - have, "%s%s", have ? " " : "", url);
