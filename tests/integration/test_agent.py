@@ -5,10 +5,7 @@ import hashlib, json, os, pathlib, random, shutil, signal, socket, struct, subpr
 import tempfile, time, unittest
 from parts import load_tests
 
-try:
-    import jsonschema
-except ImportError:
-    jsonschema = None
+import jsonschema
 
 SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "docs/schema"
 BIN = pathlib.Path(os.environ["PROA_BIN"]).resolve()
@@ -121,7 +118,7 @@ def fits(doc, verb):
     """Every answer of proactl --json is what docs/schema says; there may be more in it."""
     name = {"pause": "hold", "continue": "hold", "limit": "hold", "pin": "policy", "hold": "policy",
             "unhold": "policy"}.get(verb, verb)
-    if not jsonschema or not (SCHEMA / (name + ".json")).exists():
+    if name == "health":  # has none
         return doc
     store = {p.name: json.loads(p.read_text()) for p in SCHEMA.glob("*.json")}
     resolver = jsonschema.RefResolver("", store[name + ".json"], store=store)

@@ -42,7 +42,7 @@ def run(lab):
 
     # while the new release is judged, and once more when it was
     host.health_check("10-kill.sh", "#!/bin/sh\nproactl status --json | grep state\n"
-                      "systemctl kill -s KILL proad.service\nexit 0\n")
+                      "systemctl kill -s KILL proad.service || exit 1\nexit 0\n")
     host.send("proactl reboot; " + KILL, 20)
     host.wait_boot("1.1.0")
     host.wait_blessed("1.1.0")
