@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/array.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -98,14 +97,19 @@ const char *ign_undo_run(const struct ign_undo *u)
 
 static int entry_add(struct ign_undo *u, const struct entry *like, struct err *e)
 {
-	struct entry *slot, *more;
+	struct entry *slot;
 
 	if (u->n == ENTRIES_MAX)
 		return err_set(e, ERR_INPUT, E2BIG, "more than %d paths are touched", ENTRIES_MAX);
-	more = array_room(u->entry, u->n, &u->cap, sizeof(*more));
-	if (!more)
-		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
-	u->entry = more;
+	if (u->n == u->cap) {
+		size_t cap = u->cap ? u->cap * 2 : 64;
+		struct entry *more = realloc(u->entry, cap * sizeof(*more));
+
+		if (!more)
+			return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+		u->entry = more;
+		u->cap = cap;
+	}
 	slot = &u->entry[u->n];
 	*slot = *like;
 	slot->stage = u->stage;

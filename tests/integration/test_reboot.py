@@ -235,6 +235,56 @@ class Plain(Case):
         self.assertIn("inhibited by somebody", a["reasons"][0]["text"])
         self.assertEqual(n.log(), ["pre-reboot 1.0.0 1.1.0 update",
                                    "post-boot 1.0.0 1.1.0 update postponed"])
+        a, err = Node("refused").run("force", REFUSE="no bus")
+        self.assertEqual((a["verdict"], self.codes(a)), ("waits", ["failed"]))
+        self.assertIn("no bus", a["reasons"][0]["text"])
+
+    def default(self, n, entry):
+        (n.dir / "esp/loader").mkdir(exist_ok=True)
+        (n.dir / "esp/loader/loader.conf").write_text(f"default {entry}\n" if entry else "timeout 0\n")
+
+    def test_something_else_boots_next(self):
+        """Somebody makes the old entry the default after 1.1.0 was applied: no reboot helps."""
+        s, server = fleet(self)
+        n = self.logged(Node("astray", f"[Lock]\nType=fleetlock\nURL=http://127.0.0.1:{s.server_port}\n"
+                                  "Group=web\nId=a"))
+        self.default(n, "web_1.0.0*")
+        a, err = n.run("itself")
+        self.assertEqual((a["verdict"], self.codes(a)), ("waits", ["other-entry"]))
+        self.assertIn("web_1.0.0.efi would boot next, chosen by loader.conf", a["reasons"][0]["text"])
+        self.assertEqual((n.log(), server.holders), ([], set()))
+        self.assertNotIn("REBOOT", err)
+        self.assertEqual(self.codes(n.run("status")[0]["reboot_wait"]), ["other-entry"])
+        # a person may want it all the same, for something else than 1.1.0
+        a, err = n.run("person")
+        self.assertEqual((a["verdict"], n.log()), ("rebooting", ["pre-reboot 1.0.0 1.0.0 person"]))
+        self.boot_old(n)
+        self.assertEqual(n.log()[1:], ["post-boot 1.0.0 1.0.0 person good"])
+        self.default(n, "")
+        self.assertEqual(n.run("itself")[0]["verdict"], "rebooting")
+
+    def boot_old(self, n):
+        n.boot += 1
+        n.run("finish")
+
+    def test_did_not_start(self):
+        """Nothing says why, but it is the old release that comes up: it is not rebooted for ever."""
+        n = self.logged(Node("menu"))
+        self.assertEqual(n.run("itself")[0]["verdict"], "rebooting")
+        for _ in range(3):
+            self.boot_old(n)
+            a, err = n.run("itself")
+            self.assertEqual((a["verdict"], self.codes(a)), ("waits", ["not-started"]))
+            self.assertIn("proactl reboot", a["reasons"][0]["text"])
+            self.assertNotIn("WAKE", err)
+        self.assertEqual(n.log(), ["pre-reboot 1.0.0 1.1.0 update",
+                                   "post-boot 1.0.0 1.1.0 update postponed"])
+        self.assertEqual(n.run("person")[0]["verdict"], "rebooting")
+        n.came_up("1.1.0", good=True)
+        n.run("finish")
+        self.assertEqual(n.log()[2:], ["pre-reboot 1.0.0 1.1.0 update",
+                                       "post-boot 1.0.0 1.1.0 update good"])
+        self.assertEqual(n.memo().get("asked", ""), "")
 
 
 class Hooks(Case):
@@ -264,6 +314,15 @@ class Hooks(Case):
         n.came_up("1.1.0", good=True)
         n.run("finish")
         self.assertEqual(n.log(), ["post-boot 1.1.0 update good"])
+
+    def test_somebody_else_rebooted_with_a_lock(self):
+        """While we waited for a lock server that does not answer."""
+        port = locks.ports(1)[0]
+        n = self.logged(Node("both", f"[Lock]\nType=fleetlock\nURL=http://127.0.0.1:{port}\nTimeout=5s"))
+        self.assertEqual(self.codes(n.run("itself")[0]), ["lock-server"])
+        n.came_up("1.1.0", good=True)
+        n.run("finish")
+        self.assertEqual(n.log(), ["post-boot 1.0.0 1.1.0 update good"])
 
     def test_refuses(self):
         n = self.logged(Node("no", "[Reboot]\nRetry=1000s"))
@@ -428,8 +487,7 @@ class Locks(Case):
                 self.assertEqual(self.codes(w), ["lock-kept"])
                 self.assertIn("proactl forgive 1.1.0", w["reasons"][0]["text"])
                 # a person says that it is well
-                agent.sh(BIN / "proactl", "--direct", "--config", a.conf, "forgive", "1.1.0")
-                a.run("finish")
+                a.run("forgive", VERSION="1.1.0")
                 self.assertEqual(server.holders, set())
 
     def test_hook_refuses(self):
@@ -484,6 +542,77 @@ class Locks(Case):
         a.run("finish")
         self.assertEqual((Late.holders, a.memo().get("lock")), (set(), None))
 
+    def test_server_gone_for_good(self):
+        """Locks are switched off, or another server is asked: nobody is locked out."""
+        dead = locks.ports(1)[0]
+        s, server = fleet(self)
+        gone = f"http://127.0.0.1:{dead}"
+        a, b = self.pair("fleetlock", gone)
+        for n in (a, b):
+            self.assertEqual(self.codes(n.run("itself")[0]), ["lock-server"])
+        a.write("[Lock]\nType=none\n")
+        r, err = a.run("itself")
+        self.assertEqual((r["verdict"], a.memo().get("lock")), ("rebooting", None), r)
+        self.assertIn("NOTE lock: group web cannot be asked", err)
+        # after another reboot it was owed
+        b.boot += 1
+        b.run("finish")
+        b.write(self.section("fleetlock", f"http://127.0.0.1:{s.server_port}", "b"))
+        r, err = b.run("itself")
+        self.assertEqual((r["verdict"], self.codes(r)), ("waits", ["unlock"]))
+        r, err = b.run("person")
+        self.assertEqual((r["verdict"], server.holders), ("rebooting", {"b"}), r)
+        self.assertIn("NOTE lock: group web cannot be asked", err)
+        c = self.pair("fleetlock", gone)[0]
+        c.run("itself")
+        c.boot += 1
+        c.write("[Lock]\nType=none\n")
+        c.run("finish")
+        self.assertIsNone(c.memo().get("lock"))
+
+    def test_failed_lock_is_any_trouble(self):
+        """airlock says so when etcd is away, too: our place is not forgotten then."""
+        class Sick(Fleet):
+            holders, guard, places, sick = set(), threading.Lock(), 1, False
+            steady = True
+
+            def do_POST(self):
+                if not self.sick or (self.steady and self.path.endswith("steady-state")):
+                    return super().do_POST()
+                self.rfile.read(int(self.headers["content-length"]))
+                body = b'{"kind": "failed_lock", "value": "context deadline exceeded"}'
+                self.send_response(500)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+        s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sick)
+        threading.Thread(target=s.serve_forever, daemon=True).start()
+        self.addCleanup(s.server_close)
+        self.addCleanup(s.shutdown)
+        for steady in (True, False):
+            with self.subTest(steady=steady):
+                Sick.holders.clear()
+                Sick.steady, Sick.sick = steady, False
+                a, _ = self.pair("fleetlock", f"http://127.0.0.1:{s.server_port}")
+                # got, then in trouble when it is asked for again
+                hook = a.hook("pre-reboot", "60-sick", f"touch {a.dir}/in; while [ -e {a.dir}/in ]; do sleep 0.05; done\n")
+                p = a.start("itself")
+                agent.wait_for((a.dir / "in").exists)
+                self.assertEqual(Sick.holders, {"a"})
+                Sick.sick = True
+                (a.dir / "in").unlink()
+                r = json.loads(p.communicate(timeout=60)[0])
+                self.assertEqual(self.codes(r), ["lock"])
+                self.assertIn("context deadline exceeded", r["reasons"][0]["text"])
+                self.assertTrue(not Sick.holders or a.memo().get("lock"), "a place was forgotten")
+                hook.unlink()
+                Sick.sick = False
+                r, _ = a.run("person")
+                self.assertEqual((r["verdict"], Sick.holders), ("rebooting", {"a"}))
+                a.came_up("1.1.0", good=True)
+                a.run("finish")
+                self.assertEqual(Sick.holders, set())
+
     def test_given_back_where_it_was_taken(self):
         """Also when the configuration names another server meanwhile."""
         s1, one = fleet(self)
@@ -535,6 +664,7 @@ class Locks(Case):
         for lines, word in (("Type=zookeeper", "must be none, fleetlock or etcd"),
                             ("Type=etcd", "URL= is not set"),
                             ("Type=etcd\nURL=ftp://x", "http or https"),
+                            ("Type=etcd\nURL=https://me:secret@x", "must not hold a password"),
                             ("Type=etcd\nURL=http://x\nGroup=a b", "group"),
                             ("Type=etcd\nURL=http://x\nPlaces=0", "Places"),
                             ("Type=etcd\nURL=http://x\nKey=/k", "needs Certificate="),
@@ -543,6 +673,7 @@ class Locks(Case):
                 n = Node("wrong", "[Lock]\n" + lines)
                 _, err = n.run("itself", want=1)
                 self.assertIn(word, err)
+                self.assertNotIn("secret", err)
                 self.assertEqual(err.count("\n"), 1, err)
 
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * reboot-cli CONFIG BOOT-ID ROOT VERSION finish|status|stage|apply|rollback|
+ * reboot-cli CONFIG BOOT-ID ROOT VERSION finish|status|stage|apply|rollback|forgive|
  * person|itself|force: an agent on an image file that is told it runs ROOT (hex, VERSION) from it,
  * in a boot of that id: what proad does on a live host, with real proa-fetch, proa-hook and lock
  * servers. Prints the answer as JSON. Instead of rebooting it prints "REBOOT <delay> <force>" to
  * stderr; "WAKE <seconds>" and "NOTE <text>" likewise. INHIBITOR= and USERS= of the environment
- * stand for what logind says; KILL=N ends it with SIGKILL before its Nth store of the memo.
+ * stand for what logind says; VERSION= is what forgive is told; KILL=N ends it
+ * with SIGKILL before its Nth store of the memo.
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -81,16 +82,18 @@ static int run(struct agent *a, const char *what, json_t **ret, struct err *e)
 		{ "stage", AGENT_STAGE },      { "apply", AGENT_APPLY },
 		{ "person", AGENT_REBOOT },    { "itself", AGENT_REBOOT_ALLOWED },
 		{ "force", AGENT_REBOOT_NOW }, { "rollback", AGENT_ROLLBACK },
+		{ "forgive", AGENT_FORGIVE },
 	};
+	const char *version = getenv("VERSION");
+	struct agent_args args = { .any_size = false };
 
-	static const uint64_t zeros[256];
-	const void *empty = zeros; /* what a verb may be told: nothing */
+	(void)snprintf(args.version, sizeof(args.version), "%s", version ? version : "");
 
 	if (strcmp(what, "finish") == 0)
 		return agent_finish(a, e);
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		if (strcmp(what, verbs[i].name) == 0)
-			return agent_run(a, verbs[i].verb, empty, ret, e);
+			return agent_run(a, verbs[i].verb, &args, ret, e);
 	return agent_describe(a, ret, e);
 }
 

@@ -157,10 +157,14 @@ struct host {
 	bool locked;              /* the last release that was booted here, was with a place */
 	bool last_failed;         /* and failed, and nothing was booted since */
 	bool drained;             /* pre-reboot.d passed in this boot and was not undone */
+	/* the firmware or the loader start the old release, whatever the record says */
+	bool astray, seen; /* seen: and it shows before the reboot */
+	unsigned tries;    /* reboots by itself for the target, which has not started since */
 };
 
 struct world {
 	unsigned places;
+	enum lock_kind kind;
 	bool up;
 	bool holds[HOSTS];
 	bool keep, quiet; /* quiet: no people */
@@ -188,9 +192,11 @@ static void facts(const struct world *w, const struct host *h, enum reboot_by by
 
 	*f = (struct reboot_facts){ .now = w->now, .by = by, .policy = CONFIG_REBOOT_WINDOW };
 	(void)snprintf(f->boot_id, sizeof(f->boot_id), "boot%u", h->boot);
-	f->applied = h->applied;
+	f->applied = h->applied && !(h->astray && h->seen);
+	if (h->applied && !f->applied)
+		(void)snprintf(f->other, sizeof(f->other), "old.efi would boot next");
 	f->assessing = h->assessing;
-	name(f->target, sizeof(f->target), h->applied ? h->target : 0);
+	name(f->target, sizeof(f->target), f->applied ? h->target : 0);
 	name(f->running, sizeof(f->running), h->running);
 	f->failed = failed_here(h, h->memo.version);
 	f->kept = failed_here(h, h->memo.kept);
@@ -203,6 +209,18 @@ static void facts(const struct world *w, const struct host *h, enum reboot_by by
 	f->lock_fresh = keep.lock_fresh;
 	f->hooks_passed = keep.hooks_passed;
 	f->stuck = keep.stuck;
+	f->unlock_failed = keep.unlock_failed;
+}
+
+/* Settling has news: a release became good, or was fallen back from. */
+static void heard(struct host *h, unsigned release)
+{
+	char version[16], boot_id[16];
+
+	name(version, sizeof(version), release);
+	(void)snprintf(boot_id, sizeof(boot_id), "boot%u", h->boot);
+	if (reboot_heard(&h->memo, version, boot_id))
+		h->disk = h->memo;
 }
 
 static void boot(struct host *h)
@@ -212,13 +230,15 @@ static void boot(struct host *h)
 	h->boot++;
 	h->drained = false;
 	h->memo = h->disk;
-	if (h->applied) { /* whoever reboots it, that one starts */
+	if (h->applied && !h->astray) { /* whoever reboots it, that one starts */
 		h->applied = false;
+		h->tries = 0;
 		name(version, sizeof(version), h->target);
 		h->locked = h->disk.lock && strcmp(h->disk.version, version) == 0;
 		h->last_failed = h->target_bad && h->locked;
 		if (h->target_bad) {
 			h->failed[h->target] = true;
+			heard(h, h->target);
 		} else {
 			h->running = h->target;
 			h->assessing = true;
@@ -237,6 +257,9 @@ static unsigned taken(const struct world *w)
 
 static enum reboot_end act_lock(struct world *w, unsigned i)
 {
+	/* airlock says of any trouble with etcd that the lock failed */
+	if (w->kind == LOCK_FLEETLOCK && (!w->up || chance(10)))
+		return REBOOT_NO;
 	if (!w->up)
 		return REBOOT_TROUBLE;
 	if (w->holds[i])
@@ -266,9 +289,31 @@ static enum reboot_end act_unlock(struct world *w, unsigned i, const struct rebo
 }
 
 /* True: the host has rebooted. */
+static bool go(struct world *w, unsigned i, struct reboot_facts *f)
+{
+	struct host *h = &w->host[i];
+	bool force = f->by == REBOOT_BY_FORCE;
+
+	CHECK(w->holds[i] || force, "rebooted without a place");
+	CHECK(h->drained || force, "rebooted without its hooks");
+	CHECK(f->window_open || force || f->by == REBOOT_BY_PERSON,
+	      "rebooted outside of its window");
+	CHECK(!(h->astray && h->seen) || f->by != REBOOT_BY_ITSELF,
+	      "rebooted by itself into something else");
+	if (chance(10))
+		return false;
+	h->tries += f->by == REBOOT_BY_ITSELF;
+	CHECK(h->tries <= 1, "rebooted by itself for ever");
+	reboot_ended(&h->memo, f, REBOOT_GO, REBOOT_DONE, "", 0);
+	h->disk = h->memo;
+	boot(h);
+	return true;
+}
+
+/* True: the host has rebooted. */
 static bool take_step(struct world *w, unsigned i, struct reboot_facts *f, enum reboot_step step)
 {
-	struct reboot_place place = { .url = "http://lock/" };
+	struct reboot_place place = { .url = "http://lock/", .terms.kind = w->kind };
 	struct host *h = &w->host[i];
 	enum reboot_end end = REBOOT_DONE;
 
@@ -294,18 +339,8 @@ static bool take_step(struct world *w, unsigned i, struct reboot_facts *f, enum 
 		      "hooks of the other end");
 		h->drained = false;
 	} else if (step == REBOOT_GO) {
-		bool force = f->by == REBOOT_BY_FORCE;
-
-		CHECK(w->holds[i] || force, "rebooted without a place");
-		CHECK(h->drained || force, "rebooted without its hooks");
-		CHECK(f->window_open || force || f->by == REBOOT_BY_PERSON,
-		      "rebooted outside of its window");
-		if (!chance(10)) {
-			reboot_ended(&h->memo, f, step, end, "", 0);
-			h->disk = h->memo;
-			boot(h);
+		if (go(w, i, f))
 			return true;
-		}
 		end = REBOOT_TROUBLE;
 	}
 	if (chance(12))
@@ -344,7 +379,10 @@ static void live(struct world *w, unsigned i)
 {
 	struct host *h = &w->host[i];
 
+	h->memo = h->disk;
 	if (h->assessing && chance(2)) { /* blessed, or found unhealthy */
+		unsigned judged = h->running;
+
 		h->assessing = false;
 		if (chance(4)) {
 			h->failed[h->running] = true;
@@ -354,12 +392,18 @@ static void live(struct world *w, unsigned i)
 			h->drained = false;
 			h->memo = h->disk;
 		}
+		heard(h, judged);
 	}
 	if (!h->applied && !h->assessing && h->target < 60 && chance(6)) {
 		h->target++;
 		h->applied = true;
 		h->target_bad = chance(4);
+		h->astray = chance(5);
+		h->seen = chance(2);
+		h->tries = 0;
 	}
+	if (chance(20))
+		h->astray = false; /* a person put it right; nobody need tell */
 	if (chance(30))
 		boot(h); /* the power fails */
 	if (chance(40))
@@ -410,7 +454,10 @@ static void test_world(void)
 	unsigned reboots = 0, kept = 0;
 
 	for (unsigned k = 0; k < 1000; k++) {
-		struct world w = { .places = 1 + dice_below(2), .up = true, .now = 1000000 };
+		struct world w = { .places = 1 + dice_below(2),
+				   .kind = chance(2) ? LOCK_ETCD : LOCK_FLEETLOCK,
+				   .up = true,
+				   .now = 1000000 };
 
 		run_world(&w);
 		settle_down(&w);
@@ -425,7 +472,7 @@ static void test_world(void)
 static void test_person(void)
 {
 	struct reboot_facts f = { .now = 1000, .by = REBOOT_BY_PERSON, .lock = true, .same = true };
-	struct reboot_place place = { .url = "http://lock/" };
+	struct reboot_place place = { .url = "http://lock/", .terms.kind = LOCK_ETCD };
 	struct reboot_memo m = { .lock = false };
 	struct reboot_next r;
 

@@ -268,17 +268,28 @@ static void count_failure(struct agent *a, const struct err *bad)
 	(void)!record_store(a->sys, a->host->state, &rec, NULL);
 }
 
-/* What an earlier boot left to do; that it cannot be done now keeps no host from its updates. */
-static int pay(struct agent *a, struct err *e)
+/*
+ * What an earlier boot left to do; that it cannot be done now keeps no host from its updates.
+ * forgiven: a release that a person forgave, which may be why a place was kept; or NULL.
+ */
+static int pay(struct agent *a, const char *forgiven, struct err *e)
 {
 	struct err bad = ERR_INIT;
-	int r = agent_reboot_owed(a, &bad);
+	int r = forgiven ? agent_reboot_forgiven(a, forgiven, &bad) : agent_reboot_owed(a, &bad);
 
 	if (r == -ECANCELED)
 		return err_set(e, bad.kind, ECANCELED, "%s", bad.text);
 	if (r < 0 && a->note)
 		a->note(a->arg, bad.text);
 	return 0;
+}
+
+/* It is forgiven, whatever comes of the place: a later look gives it back too. */
+static void pay_forgiven(struct agent *a, const char *version)
+{
+	struct err ignored = ERR_INIT;
+
+	(void)!pay(a, version, &ignored);
 }
 
 /* While the verb runs others are told what was before it, and how far it is. */
@@ -303,7 +314,7 @@ static int run_alone(struct agent *a, enum agent_verb v, const struct agent_args
 	a->busy = v;
 	a->acting = a->paused = false;
 	if (v == AGENT_STAGE || v == AGENT_CHECK) {
-		r = pay(a, e);
+		r = pay(a, NULL, e);
 		if (r == 0)
 			r = agent_look_status(a, &after, e);
 	}
@@ -312,6 +323,8 @@ static int run_alone(struct agent *a, enum agent_verb v, const struct agent_args
 	a->counted = false;
 	if (r == 0)
 		r = run_verb(a, v, args, ret, e);
+	if (r == 0 && v == AGENT_FORGIVE)
+		pay_forgiven(a, args->version);
 	a->busy = AGENT_NONE;
 	a->paused = false;
 	if (r < 0 && !a->counted && !agent_cancelled(a))

@@ -56,6 +56,34 @@ static void window_facts(const struct config *conf, struct reboot_facts *f)
 		(void)snprintf(f->window, sizeof(f->window), "%.300s", bad.text);
 }
 
+/*
+ * Does the applied release boot next? When it was applied it did (act_apply.c), but since then
+ * somebody may have chosen another default, and a reboot would bring up that.
+ */
+static bool boots_next(const struct host *h, const struct record *rec, struct reboot_facts *f)
+{
+	const char *version = rec->target.version;
+	char name[HOST_RELEASE_MAX];
+
+	host_release_name(h, version, name);
+	if (h->next == h->n_entries) {
+		(void)snprintf(
+			f->other, sizeof(f->other),
+			"the loader shows no entry that it would start, also not that of %.64s "
+			"(proa-bootctl list)",
+			version);
+		return false;
+	}
+	if (boot_entry_is_called(&h->entries[h->next].name, name))
+		return true;
+	(void)snprintf(f->other, sizeof(f->other),
+		       "%.120s would boot next, chosen by %s, and not %.64s: clear that choice, or "
+		       "take %.64s back (proactl rollback)",
+		       h->entries[h->next].name.file, choice_why_text(h->next_why), version,
+		       version);
+	return false;
+}
+
 static void record_facts(struct host *h, const struct record *rec, const struct reboot_memo *m,
 			 struct reboot_facts *f)
 {
@@ -65,7 +93,7 @@ static void record_facts(struct host *h, const struct record *rec, const struct 
 	host_facts(h, rec, f->now, &mf);
 	state = machine_state(rec, &mf);
 	memcpy(f->boot_id, mf.boot_id, sizeof(f->boot_id));
-	f->applied = state == MACHINE_APPLIED;
+	f->applied = state == MACHINE_APPLIED && boots_next(h, rec, f);
 	f->assessing = state == MACHINE_ASSESSING;
 	if (f->applied)
 		memcpy(f->target, rec->target.version, sizeof(f->target));
@@ -85,7 +113,8 @@ static int gather(struct run *r, enum reboot_by by, struct err *e)
 				  .keep = conf->lock.keep,
 				  .lock_fresh = r->f.lock_fresh,
 				  .hooks_passed = r->f.hooks_passed,
-				  .stuck = r->f.stuck };
+				  .stuck = r->f.stuck,
+				  .unlock_failed = r->f.unlock_failed };
 	struct record rec;
 	int k = record_load(r->agent->sys, h->state, &rec, e);
 
@@ -233,15 +262,24 @@ static int take_step(struct run *r, struct err *e)
 	end = act_step(r, step, text);
 	if (end != REBOOT_DONE && agent_cancelled(r->agent))
 		return err_set(e, ERR_RETRY, ECANCELED, "cancelled"); /* the memo says where */
-	reboot_ended(&r->memo, &r->f, step, end, text, retry_at(r));
+	if (reboot_ended(&r->memo, &r->f, step, end, text, retry_at(r)) && r->agent->note) {
+		char note[REBOOT_TEXT_MAX + 100];
+
+		(void)snprintf(note, sizeof(note),
+			       "%s; a place that this host may have had there is forgotten", text);
+		r->agent->note(r->agent->arg, note);
+	}
 	return store(r, e);
 }
 
 static int run_steps(struct run *r, enum reboot_by by, struct err *e)
 {
 	for (unsigned n = 0; n < STEPS_MAX; n++) {
-		int k = gather(r, by, e);
+		/* hooks take time, and what boots next may be another entry by now */
+		int k = n > 0 && by != REBOOT_BY_FORCE ? host_look(r->agent->host, e) : 0;
 
+		if (k == 0)
+			k = gather(r, by, e);
 		if (k < 0)
 			return k;
 		if (r->next.step == REBOOT_WAIT || r->next.step == REBOOT_NOTHING)
@@ -257,15 +295,15 @@ static void wake(const struct run *r)
 {
 	const struct reboot_next *x = &r->next;
 	int64_t at = x->look;
-	bool manual = false;
+	bool stays = false;
 
 	for (size_t i = 0; i < x->n; i++)
-		manual |= x->reason[i].why == REBOOT_WHY_MANUAL;
+		stays |= reboot_why_stays(x->reason[i].why);
 	/*
 	 * Reasons that end nobody knows when are looked at like a lock that others have, and so is
 	 * what became due while the last step was taken.
 	 */
-	if (at <= r->f.now && x->n > 0 && !manual)
+	if (at <= r->f.now && x->n > 0 && !stays)
 		at = retry_at(r);
 	if (at > r->f.now && r->agent->wake)
 		r->agent->wake(r->agent->arg, at);
@@ -285,8 +323,11 @@ int agent_reboot_owed(struct agent *a, struct err *e)
 	if (k < 0 || !reboot_owes(&r.memo, h->boot_id))
 		return k;
 	k = run_steps(&r, REBOOT_BY_NOBODY, e);
-	if (k == 0 && r.next.n > 0 && r.next.reason[0].why == REBOOT_WHY_UNLOCK)
+	if (k == 0 && r.next.n > 0 && r.next.reason[0].why == REBOOT_WHY_UNLOCK) {
+		if (a->note)
+			a->note(a->arg, r.next.reason[0].text);
 		wake(&r);
+	}
 	return k;
 }
 
@@ -298,9 +339,22 @@ int agent_reboot_heard(struct agent *a, const struct machine_settle *s, struct e
 	if (!a->host->live || s->news == MACHINE_NEWS_NONE)
 		return 0;
 	k = reboot_memo_load(a->sys, a->host->state, &m, e);
-	if (k == 0 && reboot_heard(&m, s->version))
+	if (k == 0 && reboot_heard(&m, s->version, a->host->boot_id))
 		k = reboot_memo_store(a->sys, a->host->state, &m, e);
 	return k;
+}
+
+int agent_reboot_forgiven(struct agent *a, const char *version, struct err *e)
+{
+	struct reboot_memo m;
+	int k;
+
+	if (!a->host->live)
+		return 0;
+	k = reboot_memo_load(a->sys, a->host->state, &m, e);
+	if (k == 0 && reboot_forgiven(&m, version))
+		k = reboot_memo_store(a->sys, a->host->state, &m, e);
+	return k < 0 ? k : agent_reboot_owed(a, e);
 }
 
 int agent_reboot_status(struct agent *a, json_t *status, struct err *e)

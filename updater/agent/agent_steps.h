@@ -66,6 +66,10 @@ int agent_reboot_owed(struct agent *a, struct err *e) __attribute__((warn_unused
 int agent_reboot_heard(struct agent *a, const struct machine_settle *s, struct err *e)
 	__attribute__((warn_unused_result));
 
+/* A person allows another try: a place that was kept since it failed is given back. */
+int agent_reboot_forgiven(struct agent *a, const char *version, struct err *e)
+	__attribute__((warn_unused_result));
+
 /* Adds "reboot_wait" to the status when there is something to say. */
 int agent_reboot_status(struct agent *a, json_t *status, struct err *e)
 	__attribute__((warn_unused_result));

@@ -338,10 +338,25 @@ int loop_run(struct agent *a, int fd, struct err *e)
 	return r;
 }
 
+static void settle_note(void *arg, const char *text)
+{
+	(void)arg;
+	log_event(LOG_WARNING, NULL, NULL, "%s", text);
+}
+
 int loop_settle(struct agent *a, struct err *e)
 {
-	int r = agent_finish(a, e);
+	struct loop l = { .bus = { .agent = a, .peer = true } };
+	int r;
 
+	/* what cannot be given back now is tried again by a timer, not by this program */
+	a->note = settle_note;
+	a->wake = loop_wake;
+	/* cppcheck-suppress autoVariables ; taken away again below */
+	a->arg = &l;
+	r = agent_finish(a, e);
+	a->wake = NULL;
+	a->arg = NULL;
 	tell(NULL, a);
 	return r;
 }

@@ -20,9 +20,16 @@ const char *reboot_why_name(enum reboot_why w)
 		[REBOOT_WHY_FAILED] = "failed",
 		[REBOOT_WHY_UNLOCK] = "unlock",
 		[REBOOT_WHY_KEPT] = "lock-kept",
+		[REBOOT_WHY_OTHER_ENTRY] = "other-entry",
+		[REBOOT_WHY_NOT_STARTED] = "not-started",
 	};
 
 	return names[w];
+}
+
+bool reboot_why_stays(enum reboot_why w)
+{
+	return w == REBOOT_WHY_MANUAL || w == REBOOT_WHY_OTHER_ENTRY || w == REBOOT_WHY_NOT_STARTED;
 }
 
 static bool here(const struct reboot_memo *m, const char *boot_id)
@@ -44,7 +51,10 @@ const char *reboot_outcome(const struct reboot_memo *m, const struct reboot_fact
 {
 	if (here(m, f->boot_id))
 		return "postponed";
-	return f->failed ? "failed" : "good";
+	if (f->failed)
+		return "failed";
+	/* neither failed nor running: something else was started in its place */
+	return m->version[0] && strcmp(m->version, f->running) != 0 ? "postponed" : "good";
 }
 
 static void __attribute__((format(printf, 4, 5)))
@@ -63,8 +73,16 @@ add(struct reboot_next *r, enum reboot_why why, int64_t until, const char *fmt, 
 	va_end(ap);
 }
 
+/* It was rebooted for, and still only is to be booted. */
+static bool not_started(const struct reboot_memo *m, const struct reboot_facts *f)
+{
+	return f->applied && m->asked[0] && strcmp(m->asked, f->target) == 0 &&
+	       strcmp(m->asked_boot, f->boot_id) != 0;
+}
+
 /* Why this host does not reboot by itself. */
-static void own_reasons(const struct reboot_facts *f, struct reboot_next *r)
+static void own_reasons(const struct reboot_memo *m, const struct reboot_facts *f,
+			struct reboot_next *r)
 {
 	if (f->policy == CONFIG_REBOOT_MANUAL)
 		add(r, REBOOT_WHY_MANUAL, 0,
@@ -76,6 +94,19 @@ static void own_reasons(const struct reboot_facts *f, struct reboot_next *r)
 		    f->window);
 	if (f->assessing)
 		add(r, REBOOT_WHY_ASSESSING, 0, "%.64s is still being assessed", f->running);
+	if (!f->applied && f->other[0])
+		add(r, REBOOT_WHY_OTHER_ENTRY, 0, "%s", f->other);
+	if (not_started(m, f))
+		add(r, REBOOT_WHY_NOT_STARTED, 0,
+		    "this host rebooted for %.64s already, and %.64s came up: see which entry the "
+		    "firmware and the loader start (proa-bootctl next); proactl reboot tries again",
+		    f->target, f->running);
+}
+
+/* What one server said, or did not, is nothing to wait for once another is to be asked. */
+static bool about_lock(enum reboot_why w)
+{
+	return w == REBOOT_WHY_LOCK || w == REBOOT_WHY_LOCK_SERVER || w == REBOOT_WHY_UNLOCK;
 }
 
 /* An obstacle of this boot that is not to be tried again yet. */
@@ -83,14 +114,18 @@ static bool held_off(const struct reboot_memo *m, const struct reboot_facts *f)
 {
 	if (m->why == REBOOT_WHY_NONE || !here(m, f->boot_id))
 		return false;
-	return f->stuck || (f->by == REBOOT_BY_ITSELF && m->next > f->now);
+	if (f->stuck)
+		return true;
+	if (!f->same && about_lock(m->why))
+		return false;
+	return f->by == REBOOT_BY_ITSELF && m->next > f->now;
 }
 
 static void reasons(const struct reboot_memo *m, const struct reboot_facts *f,
 		    struct reboot_next *r)
 {
 	if (f->by == REBOOT_BY_ITSELF)
-		own_reasons(f, r);
+		own_reasons(m, f, r);
 	if (f->inhibitor[0])
 		add(r, REBOOT_WHY_INHIBITOR, 0, "shutdown is inhibited by %.340s", f->inhibitor);
 	if (held_off(m, f))
@@ -105,7 +140,7 @@ static int64_t look_again(const struct reboot_next *r, const struct reboot_memo 
 
 	for (size_t i = 0; i < r->n; i++) {
 		/* all reasons must be gone; one without an end is looked at as often as others */
-		if (r->reason[i].why == REBOOT_WHY_MANUAL)
+		if (reboot_why_stays(r->reason[i].why))
 			return 0;
 		if (r->reason[i].until > at)
 			at = r->reason[i].until;
@@ -115,18 +150,12 @@ static int64_t look_again(const struct reboot_next *r, const struct reboot_memo 
 	return at;
 }
 
-/* This run has tried, in vain. */
-static bool cannot_unlock(const struct reboot_memo *m, const struct reboot_facts *f)
-{
-	return f->stuck && m->why == REBOOT_WHY_UNLOCK;
-}
-
 /* Gives up, in the boot in which it began: which step that takes now. */
 static enum reboot_step back_out(const struct reboot_memo *m, const struct reboot_facts *f)
 {
 	if (m->hooked)
 		return REBOOT_POST_BOOT;
-	if (!m->lock || cannot_unlock(m, f) || (f->kept && f->keep))
+	if (!m->lock || f->unlock_failed || (f->kept && f->keep))
 		return REBOOT_WAIT;
 	return REBOOT_UNLOCK;
 }
@@ -172,7 +201,7 @@ static bool decide_owed(const struct reboot_memo *m, const struct reboot_facts *
 		r->step = REBOOT_WAIT;
 		return true;
 	}
-	r->step = cannot_unlock(m, f) ? REBOOT_WAIT : REBOOT_UNLOCK;
+	r->step = f->unlock_failed ? REBOOT_WAIT : REBOOT_UNLOCK;
 	if (m->why == REBOOT_WHY_UNLOCK)
 		add(r, m->why, m->next, "%s", m->text);
 	return true;
@@ -213,16 +242,18 @@ void reboot_decide(const struct reboot_memo *m, const struct reboot_facts *f,
 	struct reboot_next r = { .step = REBOOT_NOTHING };
 
 	if (f->by == REBOOT_BY_FORCE) {
-		r.step = REBOOT_GO;
+		r.step = f->stuck ? REBOOT_WAIT : REBOOT_GO;
+		if (f->stuck)
+			add(&r, m->why, 0, "%s", m->text);
 	} else if (decide_owed(m, f, &r)) {
 		r.look = 0;
-	} else if (wants(f)) {
+	} else if (wants(f) || (f->by == REBOOT_BY_ITSELF && f->other[0])) {
 		r = (struct reboot_next){ .step = REBOOT_NOTHING };
 		decide_wanted(m, f, &r);
 	} else if (f->by == REBOOT_BY_ITSELF && owing(m) && here(m, f->boot_id)) {
 		/* rolled back, or another took the release away: there is nothing to reboot for */
 		r.step = back_out(m, f);
-		if (r.step == REBOOT_WAIT && cannot_unlock(m, f))
+		if (r.step == REBOOT_WAIT && f->unlock_failed)
 			add(&r, m->why, m->next, "%s", m->text);
 	}
 	*ret = r;
@@ -254,6 +285,14 @@ void reboot_recall(const struct reboot_memo *m, const struct reboot_facts *f,
 		add(next, m->why, 0, "%.350s; it is tried again now", m->text);
 }
 
+static void asked(struct reboot_memo *m, const char *version, const char *boot_id)
+{
+	if (!version[0]) /* for another reason: that says nothing about the release */
+		return;
+	(void)snprintf(m->asked, sizeof(m->asked), "%s", version);
+	(void)snprintf(m->asked_boot, sizeof(m->asked_boot), "%s", boot_id);
+}
+
 bool reboot_begin(struct reboot_memo *m, const struct reboot_facts *f, enum reboot_step step,
 		  const struct reboot_place *place, int64_t at)
 {
@@ -268,8 +307,11 @@ bool reboot_begin(struct reboot_memo *m, const struct reboot_facts *f, enum rebo
 	/* also before a reboot without pre-reboot.d: post-boot.d is told how it ended */
 	if (step != REBOOT_LOCK)
 		m->hooked = true;
-	if (step == REBOOT_GO)
+	if (step == REBOOT_GO) {
 		m->going = at;
+		/* before it is asked for: a cut must not make it a second first time */
+		asked(m, f->target, f->boot_id);
+	}
 	return true;
 }
 
@@ -288,19 +330,58 @@ static void lock_ended(struct reboot_memo *m, struct reboot_facts *f, enum reboo
 {
 	f->lock_fresh = end == REBOOT_DONE;
 	if (end == REBOOT_NO) {
-		/* the server says that it is not ours, whatever was before */
-		m->lock = false;
-		m->kept[0] = '\0';
+		/*
+		 * The semaphore says that it is not ours, whatever was before. A FleetLock server
+		 * says so of any trouble too: then ours is given back, which is fine if it is none.
+		 */
+		if (m->place.terms.kind == LOCK_ETCD) {
+			m->lock = false;
+			m->kept[0] = '\0';
+		}
 		obstacle(m, f, REBOOT_WHY_LOCK, text, next);
 	} else if (end == REBOOT_TROUBLE) {
 		obstacle(m, f, REBOOT_WHY_LOCK_SERVER, text, next);
 	}
 }
 
+/* Nothing is under way; which release was asked for stays known. */
+static void start_anew(struct reboot_memo *m)
+{
+	struct reboot_memo blank = { .lock = false };
+
+	asked(&blank, m->asked, m->asked_boot);
+	*m = blank;
+}
+
+/* A place that nobody can give back must not keep this host from rebooting. */
+static bool lets_go(const struct reboot_facts *f)
+{
+	return !f->same && (!f->lock || f->by == REBOOT_BY_PERSON);
+}
+
+/* True: it is forgotten though it was not given back. */
+static bool unlock_ended(struct reboot_memo *m, struct reboot_facts *f, enum reboot_end end,
+			 const char *text, int64_t next)
+{
+	bool lost = end != REBOOT_DONE && lets_go(f);
+
+	if (end == REBOOT_DONE || lost) {
+		m->lock = false;
+		if (m->why == REBOOT_WHY_UNLOCK || (!f->same && about_lock(m->why)))
+			m->why = REBOOT_WHY_NONE;
+		return lost;
+	}
+	f->unlock_failed = f->stuck = true;
+	/* that others have the place is what a person is to know, not that there is none to give */
+	if (m->why != REBOOT_WHY_LOCK || !here(m, f->boot_id))
+		obstacle(m, f, REBOOT_WHY_UNLOCK, text, next);
+	return false;
+}
+
 static void forget(struct reboot_memo *m, const struct reboot_facts *f)
 {
 	if (m->why == REBOOT_WHY_NONE || !here(m, f->boot_id)) {
-		memset(m, 0, sizeof(*m));
+		start_anew(m);
 		return;
 	}
 	/* what came in the way in this boot stays known */
@@ -309,9 +390,11 @@ static void forget(struct reboot_memo *m, const struct reboot_facts *f)
 	memset(&m->place, 0, sizeof(m->place));
 }
 
-void reboot_ended(struct reboot_memo *m, struct reboot_facts *f, enum reboot_step step,
+bool reboot_ended(struct reboot_memo *m, struct reboot_facts *f, enum reboot_step step,
 		  enum reboot_end end, const char *text, int64_t next)
 {
+	bool lost = false;
+
 	switch (step) {
 	case REBOOT_LOCK:
 		lock_ended(m, f, end, text, next);
@@ -325,6 +408,9 @@ void reboot_ended(struct reboot_memo *m, struct reboot_facts *f, enum reboot_ste
 	case REBOOT_GO:
 		if (end != REBOOT_DONE) {
 			m->going = 0;
+			/* else an earlier boot may have asked too, and that is to stay known */
+			if (f->by == REBOOT_BY_ITSELF)
+				m->asked[0] = m->asked_boot[0] = '\0';
 			obstacle(m, f, REBOOT_WHY_FAILED, text, next);
 		}
 		break;
@@ -334,10 +420,7 @@ void reboot_ended(struct reboot_memo *m, struct reboot_facts *f, enum reboot_ste
 		f->hooks_passed = false;
 		break;
 	case REBOOT_UNLOCK:
-		if (end == REBOOT_DONE)
-			m->lock = false;
-		else /* why it was to be given back is said again when that can be done */
-			obstacle(m, f, REBOOT_WHY_UNLOCK, text, next);
+		lost = unlock_ended(m, f, end, text, next);
 		break;
 	case REBOOT_WAIT:
 	case REBOOT_NOTHING:
@@ -345,17 +428,44 @@ void reboot_ended(struct reboot_memo *m, struct reboot_facts *f, enum reboot_ste
 	}
 	if (end == REBOOT_DONE && step == REBOOT_GO)
 		m->why = REBOOT_WHY_NONE;
-	if (end != REBOOT_DONE && step != REBOOT_POST_BOOT && step != REBOOT_POST_FALLBACK)
+	if (end != REBOOT_DONE &&
+	    (step == REBOOT_LOCK || step == REBOOT_HOOKS || step == REBOOT_GO))
 		f->stuck = true;
 	if (!owing(m))
 		forget(m, f);
+	return lost;
 }
 
-bool reboot_heard(struct reboot_memo *m, const char *version)
+bool reboot_forgiven(struct reboot_memo *m, const char *version)
 {
-	if (m->hooked || m->lock)
+	if (!m->asked[0] || strcmp(m->asked, version) != 0)
 		return false;
-	memset(m, 0, sizeof(*m));
+	m->asked[0] = m->asked_boot[0] = '\0';
+	return true;
+}
+
+/* True if its hooks are owed beside the place that is held or may be. */
+static bool heard_with_lock(struct reboot_memo *m, const char *version, const char *boot_id)
+{
+	if (here(m, boot_id)) /* asked for in this boot: that is another reboot */
+		return false;
+	if (!m->kept[0] && strcmp(m->version, version) != 0)
+		(void)snprintf(m->kept, sizeof(m->kept), "%s", m->version);
+	(void)snprintf(m->version, sizeof(m->version), "%s", version);
+	m->hooked = true;
+	return true;
+}
+
+bool reboot_heard(struct reboot_memo *m, const char *version, const char *boot_id)
+{
+	/* it was started, or is not tried again before somebody forgives it */
+	bool changed = reboot_forgiven(m, version);
+
+	if (m->hooked)
+		return changed;
+	if (m->lock)
+		return heard_with_lock(m, version, boot_id) || changed;
+	start_anew(m);
 	m->hooked = true;
 	/* no boot is called so: it was an earlier one */
 	(void)snprintf(m->boot_id, sizeof(m->boot_id), "-");

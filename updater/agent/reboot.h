@@ -19,6 +19,9 @@
  *
  * A kill or a power cut between two steps repeats the step that was announced: taking and giving
  * back a place twice is harmless, and hooks are told that they may run twice.
+ *
+ * However the record and the firmware disagree, a host reboots by itself at most once for an
+ * applied release that never starts; then it waits for a person.
  */
 
 enum reboot_step {
@@ -45,8 +48,13 @@ enum reboot_why {
 	REBOOT_WHY_FAILED,      /* logind did not do it */
 	REBOOT_WHY_UNLOCK,      /* a place could not be given back */
 	REBOOT_WHY_KEPT,        /* a place is kept since the release failed here */
+	REBOOT_WHY_OTHER_ENTRY, /* something else than the applied release boots next */
+	REBOOT_WHY_NOT_STARTED, /* it was rebooted for, and something else came up */
 };
 const char *reboot_why_name(enum reboot_why w); /* "manual", "window", ... */
+
+/* True: only a person makes it go away. */
+bool reboot_why_stays(enum reboot_why w);
 
 #define REBOOT_URL_MAX     1025
 #define REBOOT_TEXT_MAX    401
@@ -70,6 +78,8 @@ struct reboot_memo {
 	char version[RECORD_VERSION_MAX]; /* the release it is to start; empty: none */
 	char from[RECORD_VERSION_MAX];    /* what ran */
 	char kept[RECORD_VERSION_MAX];    /* the place is kept since this one failed here */
+	/* the release that this host rebooted for last and has not seen start, and in which boot */
+	char asked[RECORD_VERSION_MAX], asked_boot[RECORD_BOOT_ID_MAX];
 	/* what came in the way last, in that boot */
 	enum reboot_why why;
 	char text[REBOOT_TEXT_MAX];
@@ -87,7 +97,7 @@ struct reboot_facts {
 	int64_t now;
 	char boot_id[RECORD_BOOT_ID_MAX];
 	enum reboot_by by;
-	bool applied;   /* a release boots next that does not run */
+	bool applied;   /* a release boots next that does not run: the target */
 	bool assessing; /* what runs is not yet known to be good */
 	bool failed;    /* the memo's version has failed here, and nobody forgave it */
 	bool kept;      /* the memo's `kept` has, likewise */
@@ -95,15 +105,17 @@ struct reboot_facts {
 	enum config_reboot policy;
 	/* with CONFIG_REBOOT_WINDOW */
 	bool window_known, window_open;
-	int64_t window_changes;          /* 0: never */
-	char window[REBOOT_TEXT_MAX];    /* which one; or why that is not known */
-	bool lock, keep;                 /* a place is needed; is kept when the release fails */
-	bool same;                       /* the memo's place is the one that is needed */
+	int64_t window_changes;       /* 0: never */
+	char window[REBOOT_TEXT_MAX]; /* which one; or why that is not known */
+	char other[REBOOT_TEXT_MAX];  /* not `applied`: what boots next instead; empty: nothing */
+	bool lock, keep;              /* a place is needed; is kept when the release fails */
+	bool same;                    /* the memo's place is the one that is needed */
 	char inhibitor[REBOOT_TEXT_MAX]; /* "sshd (pid 7): why"; empty: none */
 	/* of this run: not remembered */
 	bool lock_fresh;   /* got, and nothing that takes time has happened since */
 	bool hooks_passed; /* pre-reboot.d said yes */
 	bool stuck;        /* a step failed, as the memo says: nothing new is begun */
+	bool unlock_failed;
 };
 
 struct reboot_reason {
@@ -146,9 +158,10 @@ enum reboot_end {
 
 /*
  * What came of step; text: why not; next: not tried again before. The memo must be stored. f: what
- * this run knows (lock_fresh, hooks_passed) is changed too.
+ * this run knows (lock_fresh, hooks_passed) is changed too. True: a place that could not be given
+ * back is forgotten, since locks are switched off, or a person reboots and another server is asked.
  */
-void reboot_ended(struct reboot_memo *m, struct reboot_facts *f, enum reboot_step step,
+bool reboot_ended(struct reboot_memo *m, struct reboot_facts *f, enum reboot_step step,
 		  enum reboot_end end, const char *text, int64_t next);
 
 /* Is anything to be done because of an earlier boot? */
@@ -158,9 +171,12 @@ bool reboot_owes(const struct reboot_memo *m, const char *boot_id);
  * A release has become good here, or was fallen back from, whoever rebooted: its hooks are owed.
  * True if the memo is another now.
  */
-bool reboot_heard(struct reboot_memo *m, const char *version);
+bool reboot_heard(struct reboot_memo *m, const char *version, const char *boot_id);
 
-/* What post-boot.d is told: "good", "failed" or "postponed". */
+/* A person allows another try of that release. True if the memo is another now. */
+bool reboot_forgiven(struct reboot_memo *m, const char *version);
+
+/* What post-boot.d is told: "good", "failed" or "postponed" (it never ran). */
 const char *reboot_outcome(const struct reboot_memo *m, const struct reboot_facts *f);
 
 #endif

@@ -42,6 +42,13 @@ static int put_obstacle(json_t *o, const struct reboot_memo *m, struct err *e)
 	return r < 0 ? r : put_time(o, "next", m->next, e);
 }
 
+static int put_asked(json_t *o, const struct reboot_memo *m, struct err *e)
+{
+	int r = json_put_str(o, "asked", m->asked, e);
+
+	return r < 0 ? r : json_put_str(o, "asked_boot", m->asked_boot, e);
+}
+
 int reboot_memo_format(const struct reboot_memo *m, struct buf *b, struct err *e)
 {
 	AUTO_JSON *o = json_object();
@@ -57,6 +64,8 @@ int reboot_memo_format(const struct reboot_memo *m, struct buf *b, struct err *e
 		r = json_put_str(o, "from", m->from, e);
 	if (r == 0)
 		r = json_put_str(o, "kept", m->kept, e);
+	if (r == 0 && m->asked[0])
+		r = put_asked(o, m, e);
 	if (r == 0)
 		r = json_put(o, "hooked", json_boolean(m->hooked), e);
 	if (r == 0)
@@ -128,7 +137,7 @@ static int get_why(const json_t *o, enum reboot_why *ret, struct err *e)
 
 	if (r < 0)
 		return r;
-	for (unsigned w = 0; w <= REBOOT_WHY_KEPT; w++) {
+	for (unsigned w = 0; w <= REBOOT_WHY_NOT_STARTED; w++) {
 		if (strcmp(s, reboot_why_name((enum reboot_why)w)) == 0) {
 			*ret = (enum reboot_why)w;
 			return 0;
@@ -149,6 +158,11 @@ static int get_names(const json_t *o, struct reboot_memo *m, struct err *e)
 		r = get(o, "kept", m->kept, sizeof(m->kept), e);
 	if (r == 0)
 		r = get(o, "text", m->text, sizeof(m->text), e);
+	/* memos of earlier versions have none */
+	if (r == 0 && json_object_get(o, "asked"))
+		r = get(o, "asked", m->asked, sizeof(m->asked), e);
+	if (r == 0 && m->asked[0])
+		r = get(o, "asked_boot", m->asked_boot, sizeof(m->asked_boot), e);
 	return r;
 }
 

@@ -263,6 +263,9 @@ static int draw_headline(const json_t *s, int64_t now, struct buf *out, struct e
 		return buf_addf(out, e, "%s is half written (proactl stage goes on).\n", v);
 	if (is(s, "state", "staged"))
 		return buf_addf(out, e, "%s is staged and waits (proactl apply).\n", v);
+	if (is(s, "state", "applied") && live && is(other_reason(s), "code", "other-entry"))
+		return buf_addf(out, e, "%s is applied, but %s.\n", v,
+				text_of(other_reason(s), "text", at));
 	if (is(s, "state", "applied") && live && other_reason(s))
 		return buf_addf(out, e, "%s boots next, and waits: %s (proactl why).\n", v,
 				text_of(other_reason(s), "text", at));
@@ -683,6 +686,6 @@ int draw_applied(const json_t *result, struct buf *out, struct err *e)
 
 	(void)text_of(result, "version", version);
 	if (json_is_true(json_object_get(result, "nothing")))
-		return buf_addf(out, e, "applied    %s already; it boots next\n", version);
+		return buf_addf(out, e, "applied    %s already\n", version);
 	return buf_addf(out, e, "applied    %s boots next\n", version);
 }
