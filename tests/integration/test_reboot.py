@@ -190,6 +190,21 @@ class Plain(Case):
         self.assertFalse(sentinel.exists())
         n.run("apply")
         self.assertIn("restart required", sentinel.read_text())
+        n.run("apply")  # as the timer does
+        self.assertTrue(sentinel.exists())
+        # something else would boot: kured would reboot for ever
+        self.default(n, "web_1.0.0*")
+        n.run("apply")
+        self.assertFalse(sentinel.exists())
+        self.default(n, "")
+        n.run("apply")
+        self.assertTrue(sentinel.exists())
+        # and did, though nothing shows it; /run is empty then
+        sentinel.unlink()
+        n.boot += 1
+        n.run("finish")
+        n.run("apply")
+        self.assertFalse(sentinel.exists())
         n.run("rollback")
         self.assertFalse(sentinel.exists())
         self.assertEqual(list(sentinel.parent.iterdir()), [])

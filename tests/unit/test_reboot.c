@@ -502,11 +502,49 @@ static void test_person(void)
 	CHECK(r.step == REBOOT_LOCK, "%d", (int)r.step);
 }
 
+/* A release that started, or was forgiven, may be rebooted for once more; another does not count.
+ */
+static void test_asked_again(void)
+{
+	for (unsigned how = 0; how < 4; how++) {
+		struct reboot_facts f = { .now = 1000,
+					  .by = REBOOT_BY_ITSELF,
+					  .policy = CONFIG_REBOOT_IMMEDIATE,
+					  .applied = true };
+		struct reboot_memo m = { .lock = false };
+		struct reboot_next r;
+
+		(void)snprintf(f.boot_id, sizeof(f.boot_id), "b");
+		(void)snprintf(f.target, sizeof(f.target), "1.1.0");
+		(void)snprintf(f.running, sizeof(f.running), "1.0.0");
+		f.hooks_passed = true;
+		CHECK(reboot_begin(&m, &f, REBOOT_GO, NULL, 1000), "not announced");
+		(void)snprintf(f.boot_id, sizeof(f.boot_id), "c");
+		(void)reboot_ended(&m, &f, REBOOT_POST_BOOT, REBOOT_DONE, "", 0);
+		f.hooks_passed = true;
+		reboot_decide(&m, &f, &r);
+		CHECK(r.step == REBOOT_WAIT && has(&r, REBOOT_WHY_NOT_STARTED) && r.look == 0,
+		      "again by itself");
+		if (how == 0)
+			CHECK(reboot_forgiven(&m, "1.1.0"), "not forgiven");
+		if (how == 1)
+			CHECK(reboot_heard(&m, "1.1.0", "c"), "not heard");
+		if (how == 2)
+			(void)snprintf(f.target, sizeof(f.target), "1.2.0");
+		if (how == 3)
+			f.by = REBOOT_BY_PERSON;
+		m.hooked = false;
+		reboot_decide(&m, &f, &r);
+		CHECK(r.step == REBOOT_GO, "way %u: %d", how, (int)r.step);
+	}
+}
+
 int main(void)
 {
 	dice_seed();
 	test_reasons();
 	test_person();
+	test_asked_again();
 	test_world();
 	return 0;
 }

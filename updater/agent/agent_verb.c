@@ -173,6 +173,27 @@ void agent_sentinel(struct agent *a, bool on)
 		a->note(a->arg, y.text);
 }
 
+/*
+ * Is a reboot what is missing? Not when it would start something else, and not when the host was
+ * rebooted since and the release has not started: who heeds the sentinel would reboot for ever.
+ */
+static bool wants_reboot(const struct host *h, const struct record *rec)
+{
+	char name[HOST_RELEASE_MAX];
+	bool here = true;
+
+	host_release_name(h, rec->target.version, name);
+	if (h->next == h->n_entries || !boot_entry_is_called(&h->entries[h->next].name, name))
+		return false;
+	for (size_t i = 0; i < rec->n_event; i++) {
+		const struct record_event *ev = &rec->event[i];
+
+		if (ev->kind == RECORD_EV_APPLIED && strcmp(ev->version, rec->target.version) == 0)
+			here = strcmp(ev->boot_id, h->boot_id) == 0;
+	}
+	return here;
+}
+
 int agent_run_apply(struct agent *a, json_t **ret, struct err *e)
 {
 	AUTO_JSON *o = json_object();
@@ -186,9 +207,9 @@ int agent_run_apply(struct agent *a, json_t **ret, struct err *e)
 		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
 	r = act_apply(&act, &res, e);
 	if (r == 0)
-		agent_sentinel(a, true);
-	if (r == 0)
 		r = record_load(a->sys, a->host->state, &rec, e);
+	if (r == 0)
+		agent_sentinel(a, wants_reboot(a->host, &rec));
 	if (r == 0)
 		r = result_json(rec.target.version, &res, o, e);
 	if (r < 0)
