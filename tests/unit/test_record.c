@@ -2,12 +2,14 @@
 /* The record: what goes in comes out, damage to one copy costs at most the last store. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/sys.h"
 #include "tests/test.h"
 #include "updater/record/record.h"
@@ -315,13 +317,74 @@ static void test_fallbacks(void)
 	CHECK(r->totals.events[RECORD_EV_STAGED] == 2 * RECORD_EVENTS_MAX + 1,
 	      "sums outlive events");
 	CHECK(r->totals.fetched == UINT64_C(5) * (2 * RECORD_EVENTS_MAX + 6), "bytes");
+	CHECK(record_fallbacks(r) == 1, "a fallback outlives its event");
 	r->totals.fetched = INT64_MAX - 2;
 	add(r, RECORD_EV_STAGED, "1.4", "1.1");
 	CHECK(r->totals.fetched == INT64_MAX, "what JSON can hold");
 }
 
+/* JSON of r without that member of its totals, and back. */
+static void through_json(struct record *r, const char *without)
+{
+	const struct json_limits lim = { .bytes = RECORD_BYTES_MAX, .depth = 4 };
+	AUTO_BUF body = BUF_INIT;
+	AUTO_BUF cut = BUF_INIT;
+	AUTO_JSON *o = NULL;
+	struct err e = ERR_INIT;
+
+	CHECK(record_format(r, &body, &e) >= 0, "%s", e.text);
+	CHECK(json_read(body.p, body.n, &lim, "r", &o, &e) >= 0, "%s", e.text);
+	CHECK(json_object_del(json_object_get(o, "totals"), without) == 0, "%s", without);
+	CHECK(json_write(o, false, &cut, &e) >= 0, "%s", e.text);
+	CHECK(record_parse(cut.p, cut.n, "r", r, &e) >= 0, "%s", e.text);
+}
+
+/* Thousands of events, more than are kept; now and then an older proad writes the record. */
+static void test_fallbacks_random(uint64_t seed)
+{
+	static const enum record_kind kinds[] = { RECORD_EV_STAGED,   RECORD_EV_APPLIED,
+						  RECORD_EV_FAILED,   RECORD_EV_FELL_BACK,
+						  RECORD_EV_FORGIVEN, RECORD_EV_GOOD };
+	AUTO_FREE struct record *r = calloc(1, sizeof(*r));
+	AUTO_BUF body = BUF_INIT;
+	struct err e = ERR_INIT;
+	unsigned want = 0, most = 0, seen = 0;
+
+	CHECK(r, "memory");
+	r->slot = '-';
+	for (unsigned i = 0; i < 20000; i++) {
+		unsigned roll = (unsigned)(seed >> 33) % 300;
+		enum record_kind k = roll < 2 ? kinds[4 + roll] : kinds[roll % 4];
+
+		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+		add(r, k, "1.1", "1.2");
+		want = k == RECORD_EV_GOOD || k == RECORD_EV_FORGIVEN
+			       ? 0
+			       : want + (k == RECORD_EV_FELL_BACK);
+		CHECK(record_fallbacks(r) == want, "%u, not %u", record_fallbacks(r), want);
+		most = want > most ? want : most;
+		if (i % 1000 != 999)
+			continue;
+		/* what an older one leaves: no more is known than the events that are kept */
+		through_json(r, "fallbacks");
+		for (size_t j = seen = 0; j < r->n_event; j++)
+			seen = r->event[j].kind == RECORD_EV_GOOD ||
+					       r->event[j].kind == RECORD_EV_FORGIVEN
+				       ? 0
+				       : seen + (r->event[j].kind == RECORD_EV_FELL_BACK);
+		CHECK(record_fallbacks(r) == seen, "%u, not %u", record_fallbacks(r), seen);
+		want = seen;
+	}
+	CHECK(most > 32, "%u: beyond what events can hold", most);
+	r->totals.fallbacks = 33;
+	CHECK(record_format(r, &body, &e) >= 0 && record_parse(body.p, body.n, "r", r, &e) >= 0,
+	      "%s", e.text);
+	CHECK(record_fallbacks(r) == 33, "through the file");
+}
+
 int main(void)
 {
+	const char *s = getenv("PROA_SEED");
 	char tmp[] = "/tmp/proa-test-record.XXXXXX", shm[] = "/dev/shm/proa-test-record.XXXXXX";
 	char *at = mkdtemp(shm); /* syncs cost nothing there */
 
@@ -339,5 +402,6 @@ int main(void)
 	wipe();
 	CHECK(close(dir) == 0 && rmdir(at) == 0, "%s: %s", at, strerror(errno));
 	test_fallbacks();
+	test_fallbacks_random(s ? strtoull(s, NULL, 0) : 20261121);
 	return 0;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -224,17 +225,23 @@ void record_count(uint64_t *total, uint64_t n)
 	*total = n > INT64_MAX - *total ? INT64_MAX : *total + n;
 }
 
+static uint64_t count_fallback(uint64_t n, enum record_kind k)
+{
+	if (k == RECORD_EV_GOOD || k == RECORD_EV_FORGIVEN)
+		return 0;
+	return k == RECORD_EV_FELL_BACK && n < INT64_MAX ? n + 1 : n;
+}
+
 unsigned record_fallbacks(const struct record *r)
 {
-	unsigned n = 0;
+	uint64_t n = 0;
 
-	for (size_t i = r->n_event; i > 0; i--) {
-		if (r->event[i - 1].kind == RECORD_EV_GOOD ||
-		    r->event[i - 1].kind == RECORD_EV_FORGIVEN)
-			break;
-		n += r->event[i - 1].kind == RECORD_EV_FELL_BACK;
-	}
-	return n;
+	/* a record that an older proad has written has no such total, but events */
+	for (size_t i = 0; i < r->n_event; i++)
+		n = count_fallback(n, r->event[i].kind);
+	if (n < r->totals.fallbacks)
+		n = r->totals.fallbacks;
+	return n < UINT_MAX ? (unsigned)n : UINT_MAX;
 }
 
 const struct record_event *record_last_fallback(const struct record *r)
@@ -249,6 +256,8 @@ void record_add_event(struct record *r, const struct record_event *ev)
 {
 	struct record_event *at;
 
+	/* also what an older proad has not counted, before its events are dropped */
+	r->totals.fallbacks = count_fallback(record_fallbacks(r), ev->kind);
 	record_count(&r->totals.events[ev->kind], 1);
 	record_count(&r->totals.fetched, ev->fetched);
 	record_count(&r->totals.written, ev->written);

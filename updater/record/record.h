@@ -81,8 +81,12 @@ struct record_event {
 enum { RECORD_KINDS = RECORD_EV_FORGIVEN + 1, RECORD_CAUSES = RECORD_ROLLBACK + 1 };
 enum { RECORD_ERRORS = ERR_BUG + 1 };
 
-/* Sums since the record began, which events that were dropped are still part of. For metrics. */
+/*
+ * Sums since the record began, which events that were dropped are still part of. For metrics, and
+ * for FallbackLimit=.
+ */
 struct record_totals {
+	uint64_t fallbacks; /* in a row, see record_fallbacks() */
 	uint64_t checks;
 	uint64_t failures[RECORD_ERRORS]; /* verbs that failed, by enum err_kind */
 	uint64_t events[RECORD_KINDS];

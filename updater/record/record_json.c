@@ -241,6 +241,9 @@ static int parse_totals(const json_t *o, const char *what, struct record_totals 
 		r = json_get_u64(j, "written", what, INT64_MAX, &t->written, e);
 	if (r == 0)
 		r = json_get_u64(j, "seconds", what, INT64_MAX, &t->seconds, e);
+	/* an older proad does not write it */
+	if (r == 0 && json_object_get(j, "fallbacks"))
+		r = json_get_u64(j, "fallbacks", what, INT64_MAX, &t->fallbacks, e);
 	if (r == 0)
 		r = get_counts(j, "failures", what, errors, t->failures, RECORD_ERRORS, e);
 	if (r == 0)
@@ -427,6 +430,8 @@ static int put_totals(json_t *o, const struct record_totals *t, struct err *e)
 		r = json_put_u64(j, "written", t->written, e);
 	if (r == 0)
 		r = json_put_u64(j, "seconds", t->seconds, e);
+	if (r == 0)
+		r = json_put_u64(j, "fallbacks", t->fallbacks, e);
 	if (r == 0)
 		r = put_counts(j, "failures", errors, t->failures, RECORD_ERRORS, e);
 	if (r == 0)
