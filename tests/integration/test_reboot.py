@@ -391,7 +391,7 @@ class Hooks(Case):
 class Example(Case):
     """The Kubernetes hooks, with a kubectl that only remembers (Debian has none)."""
     KUBECTL = """#!/bin/sh
-d=$(dirname "$0"); echo "$*" >> "$d/calls"
+d=$(dirname "$0"); echo "$*" >> "$d/calls"; echo "$KUBECONFIG" >> "$d/as"
 case "$*" in
 *unschedulable*) cat "$d/cordoned" 2>/dev/null ;;
 *annotations*) cat "$d/mark" 2>/dev/null ;;
@@ -424,6 +424,8 @@ exit 0
                 for _ in range(2):
                     agent.sh(undo, env=env)
                 self.assertEqual((d / "cordoned").exists(), cordoned_by_person)
+                # the kubelet's own credentials may not read DaemonSets
+                self.assertEqual(set((d / "as").read_text().split()), {"/etc/proa/drain.kubeconfig"})
 
 
 class Locks(Case):
