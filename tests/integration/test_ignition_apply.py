@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """ignition-lite apply against Debian's Ignition on seeded configs, and all or nothing."""
-import base64, contextlib, gzip, hashlib, http.server, json, os, pathlib, random, re, shutil, signal, socket, ssl, stat
+import base64, configparser, contextlib, gzip, hashlib, http.server, json, os, pathlib, random, re, shutil, signal, socket, ssl, stat
 import subprocess, sys
 import tempfile, threading, time, unittest
 
@@ -1340,8 +1340,28 @@ class Units(Tree):
 
     def test_module(self):
         source = pathlib.Path(__file__).resolve().parents[2]
-        for script in ("ignition-lite/dracut/module-setup.sh", "ignition-lite/mkosi/mkosi.postinst.chroot"):
-            subprocess.run(["bash", "-n", str(source / script)], check=True)
+        subprocess.run(["bash", "-n", str(source / "ignition-lite/dracut/module-setup.sh")], check=True)
+
+    def test_mkosi(self):
+        """What the snippet names is there: the files that are installed, the packages of what the program is linked with."""
+        source = pathlib.Path(__file__).resolve().parents[2]
+        conf = configparser.ConfigParser(delimiters="=")
+        conf.optionxform = str
+        conf.read(source / "ignition-lite/mkosi/mkosi.conf")
+        content = {k: [l.strip() for l in v.splitlines() if l.strip()] for k, v in conf["Content"].items()}
+        self.assertEqual(content["MakeInitrd"], ["yes"])
+        module, units = "/usr/lib/dracut/modules.d/31ignition-lite/", source / "units/initrd"
+        trees = dict(t.split(":") for t in content["ExtraTrees"])
+        self.assertEqual(set(trees), {"/usr/bin/ignition-lite"} | {
+            module + f.name for f in units.iterdir() if f.name not in ("CMakeLists.txt", "README.md")})
+        for name in re.findall(r'NEEDED.*\[(.*)\]', subprocess.run(["readelf", "-d", LITE], check=True, capture_output=True, text=True).stdout):
+            if re.match(r"lib(asan|ubsan|c|m|gcc_s)\.so", name):
+                continue
+            owner = subprocess.run(["dpkg-query", "-S", "*/" + name], check=True, capture_output=True, text=True).stdout
+            self.assertIn(owner.split(":")[0], content["Packages"])
+        presets = (source / "ignition-lite/mkosi/mkosi.extra/usr/lib/systemd/system-preset/80-ignition-lite.preset").read_text()
+        for line in presets.splitlines():
+            self.assertRegex(line, r"^(#.*|enable ignition-lite\.service|disable systemd-[a-z-]+\.(service|socket))$")
 
 
 if __name__ == "__main__":
