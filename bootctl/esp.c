@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <sys/vfs.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/hex.h"
@@ -207,6 +208,7 @@ static int list_dir(struct sys *sys, int esp, enum boot_entry_type type, struct 
 	r = esp_names_read(sys, dir.fd, &names, e);
 	for (size_t i = 0; r >= 0 && i < names.n; i++) {
 		struct boot_entry_name name;
+		struct esp_entry *more;
 
 		if (boot_entry_name_parse(names.name[i], strlen(names.name[i]), &name, NULL) < 0 ||
 		    name.type != type)
@@ -214,15 +216,10 @@ static int list_dir(struct sys *sys, int esp, enum boot_entry_type type, struct 
 		if (l->n == ESP_ENTRIES_MAX)
 			return err_set(e, ERR_INPUT, E2BIG, "ESP: more than %d boot entries",
 				       ESP_ENTRIES_MAX);
-		if (l->n == l->cap) {
-			size_t cap = l->cap ? l->cap * 2 : 4;
-			struct esp_entry *p = realloc(l->e, cap * sizeof(*p));
-
-			if (!p)
-				return err_set(e, ERR_HOST, ENOMEM, "out of memory");
-			l->e = p;
-			l->cap = cap;
-		}
+		more = array_room(l->e, l->n, &l->cap, sizeof(*more));
+		if (!more)
+			return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+		l->e = more;
 		l->n += (size_t)esp_entry_read(sys, esp, dir.fd, &name, &l->e[l->n]);
 	}
 	return r;

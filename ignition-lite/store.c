@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/hex.h"
@@ -192,20 +193,16 @@ static int verify(struct ign_store *s, struct err *e)
 int ign_store_end(struct ign_store *s, struct err *e)
 {
 	int r = s->gunzip ? ign_gunzip_end(s->gunzip, e) : 0;
+	struct blob *more;
 
 	if (r == 0)
 		r = verify(s, e);
 	if (r < 0)
 		return r;
-	if (s->n == s->cap) {
-		size_t cap = s->cap ? s->cap * 2 : 64;
-		struct blob *more = realloc(s->blob, cap * sizeof(*more));
-
-		if (!more)
-			return err_set(e, ERR_HOST, ENOMEM, "out of memory");
-		s->blob = more;
-		s->cap = cap;
-	}
+	more = array_room(s->blob, s->n, &s->cap, sizeof(*more));
+	if (!more)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	s->blob = more;
 	s->blob[s->n++] = s->now;
 	now_drop(s);
 	return 0;

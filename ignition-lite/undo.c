@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -97,19 +98,14 @@ const char *ign_undo_run(const struct ign_undo *u)
 
 static int entry_add(struct ign_undo *u, const struct entry *like, struct err *e)
 {
-	struct entry *slot;
+	struct entry *slot, *more;
 
 	if (u->n == ENTRIES_MAX)
 		return err_set(e, ERR_INPUT, E2BIG, "more than %d paths are touched", ENTRIES_MAX);
-	if (u->n == u->cap) {
-		size_t cap = u->cap ? u->cap * 2 : 64;
-		struct entry *more = realloc(u->entry, cap * sizeof(*more));
-
-		if (!more)
-			return err_set(e, ERR_HOST, ENOMEM, "out of memory");
-		u->entry = more;
-		u->cap = cap;
-	}
+	more = array_room(u->entry, u->n, &u->cap, sizeof(*more));
+	if (!more)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	u->entry = more;
 	slot = &u->entry[u->n];
 	*slot = *like;
 	slot->stage = u->stage;

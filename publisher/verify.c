@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -293,15 +294,10 @@ static int note_release(struct verify *v, const struct tuf_target *t, struct err
 	struct release_manifest *m;
 	int q;
 
-	if (v->n_known == v->cap_known) {
-		size_t cap = v->cap_known ? 2 * v->cap_known : 16;
-
-		m = realloc(v->known, cap * sizeof(*m));
-		if (!m)
-			return err_set(e, ERR_HOST, ENOMEM, "out of memory");
-		v->known = m;
-		v->cap_known = cap;
-	}
+	m = array_room(v->known, v->n_known, &v->cap_known, sizeof(*m));
+	if (!m)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	v->known = m;
 	m = &v->known[v->n_known];
 	q = read_manifest(v, t, m, e);
 	for (size_t i = 0; q >= 0 && i < v->n_known; i++)

@@ -76,6 +76,7 @@ BANNED = re.compile(r"(?<![\w.>])(system|popen|strcpy|stpcpy|strcat|sprintf|vspr
 GOTO = re.compile(r"\bgoto\b")
 PRINT = re.compile(r"(?<![\w.>])(printf|vprintf|puts|putchar|perror|warn|warnx|err|errx)\s*\(|\bstderr\b|\bstdout\b")
 BARE_ERRNO = re.compile(r"return\s+-\s*(E[A-Z0-9]+|errno)\b")
+ERR_READ = re.compile(r"return -e->os\b")
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.M)
 LIBRARY = re.compile(r"^\s*#\s*include\s*<([^>]+)>", re.M)
 # called back by a library that wants an errno, not by us
@@ -137,6 +138,7 @@ def check_words(src, text, bad):
             rules.append((STORAGE, "{}() past struct sys"))
         if not src.startswith("base/") and src not in CALLED_BACK:
             rules.append((BARE_ERRNO, "bare errno return; use err_set()"))
+            rules.append((ERR_READ, "e may be NULL; return what the function returned"))
         if not MAY_PRINT.search(src):
             rules.append((PRINT, "a room does not print"))
     for rule, says in rules:

@@ -174,21 +174,18 @@ static void note_clock(struct agent *a, struct agent_check *c)
 
 int agent_check(struct agent *a, struct agent_check *c, struct err *e)
 {
-	struct err inner = ERR_INIT;
-	int r;
+	struct err bad = ERR_INIT;
+	int q, r;
 
 	note_clock(a, c);
-	r = check_metadata(a, c, &inner);
-	if (r < 0 && agent_cancelled(a)) /* says nothing about the repository */
+	q = check_metadata(a, c, &bad);
+	if (q < 0 && agent_cancelled(a)) /* says nothing about the repository */
 		return err_set(e, ERR_RETRY, ECANCELED, "cancelled");
-	if (record_check(a, c, r < 0 ? &inner : NULL, e) < 0 && r == 0)
-		return -e->os;
+	r = record_check(a, c, q < 0 ? &bad : NULL, e);
 	/* what a person who goes back asked for is not what this host should run */
-	if (!c->to && agent_last_save(a, c, r < 0 ? &inner : NULL, e) < 0 && r == 0)
-		return -e->os;
-	if (r < 0)
-		*e = inner;
-	return r;
+	if (!c->to && (r == 0 || q < 0))
+		r = agent_last_save(a, c, q < 0 ? &bad : NULL, e);
+	return q < 0 ? err_set(e, bad.kind, -q, "%s", bad.text) : r;
 }
 
 /* What a person should know beside the decision or the error. */

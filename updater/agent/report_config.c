@@ -84,6 +84,7 @@ int report_config(const char *file, json_t **ret, struct err *e)
 	AUTO_JSON *o = json_object();
 	json_t *settings = json_array();
 	struct collect c = { .to = json_array() };
+	struct err bad = ERR_INIT;
 	size_t n;
 	int r = json_put(o, "problems", c.to, e);
 
@@ -97,11 +98,12 @@ int report_config(const char *file, json_t **ret, struct err *e)
 	if (r == 0 && c.failed)
 		r = err_set(e, ERR_HOST, ENOMEM, "out of memory");
 	/* of files that cannot be read nothing is in force */
-	if (r == 0 && config_each(file, add_setting, settings, e) < 0) {
-		if (e->kind != ERR_INPUT)
-			return -e->os;
+	if (r == 0)
+		r = config_each(file, add_setting, settings, &bad);
+	if (r < 0 && bad.kind == ERR_INPUT)
 		r = json_array_clear(settings);
-	}
+	else if (r < 0 && bad.kind != ERR_NONE)
+		r = err_set(e, bad.kind, -r, "%s", bad.text);
 	if (r < 0)
 		return r;
 	*ret = json_incref(o);

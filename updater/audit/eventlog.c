@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -170,13 +171,10 @@ static int append(struct eventlog *l, size_t *cap, const struct eventlog_event *
 	if (l->n >= EVENTLOG_EVENTS_MAX)
 		return err_set(e, ERR_INPUT, EFBIG, "event log: more than %d events",
 			       EVENTLOG_EVENTS_MAX);
-	if (l->n == *cap) {
-		*cap = *cap ? *cap * 2 : 128;
-		grown = realloc(l->event, *cap * sizeof(*grown));
-		if (!grown)
-			return err_set(e, ERR_HOST, ENOMEM, "out of memory");
-		l->event = grown;
-	}
+	grown = array_room(l->event, l->n, cap, sizeof(*grown));
+	if (!grown)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	l->event = grown;
 	l->event[l->n++] = *ev;
 	return 0;
 }

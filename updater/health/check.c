@@ -104,13 +104,15 @@ int health_merge(const struct health_file *file, size_t n_file, bool required,
 	qsort(sorted, n_file, sizeof(void *), compare);
 	for (size_t i = 0; i < n_file; i++) {
 		const struct health_file *f = sorted[i];
+		int r;
 
 		if (i > 0 && strcmp(f->name, sorted[i - 1]->name) == 0)
 			continue;
 		if (f->kind == HEALTH_FILE_MASK || f->kind == HEALTH_FILE_OTHER)
 			continue;
-		if (health_add(f->name, HEALTH_SCRIPT, required, check, &k, e) < 0)
-			return -e->os;
+		r = health_add(f->name, HEALTH_SCRIPT, required, check, &k, e);
+		if (r < 0)
+			return r;
 		check[k - 1].etc = f->etc;
 		check[k - 1].barred = f->kind == HEALTH_FILE_BARRED;
 	}
@@ -131,13 +133,15 @@ int health_merge_greenboot(const struct health_file *file, size_t n_file, bool r
 	qsort(sorted, n_file, sizeof(void *), compare);
 	for (size_t pass = 0; pass < 2 * n_file; pass++) {
 		const struct health_file *f = sorted[pass % n_file];
+		int r;
 
 		/* /usr/lib first, then /etc */
 		if (f->etc != (pass >= n_file) || !ends_in(f->name, ".sh") ||
 		    f->kind == HEALTH_FILE_MASK)
 			continue;
-		if (health_add(f->name, HEALTH_GREENBOOT, required, check, &k, e) < 0)
-			return -e->os;
+		r = health_add(f->name, HEALTH_GREENBOOT, required, check, &k, e);
+		if (r < 0)
+			return r;
 		check[k - 1].etc = f->etc;
 	}
 	*n = k;
@@ -172,10 +176,12 @@ int health_add_units(const char *units, bool required, struct health_check check
 	for (const char *p = units + strspn(units, " \t"); *p; p += strspn(p, " \t")) {
 		size_t len = strcspn(p, " \t");
 		char name[HEALTH_NAME_MAX];
+		int r;
 
 		(void)snprintf(name, sizeof(name), "%.*s", len < 1000 ? (int)len : 1000, p);
-		if (health_add(name, HEALTH_UNIT, required, check, &k, e) < 0)
-			return -e->os;
+		r = health_add(name, HEALTH_UNIT, required, check, &k, e);
+		if (r < 0)
+			return r;
 		check[k - 1].barred = !is_unit(p, len);
 		p += len;
 	}

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/sys.h"
@@ -82,4 +83,15 @@ int image_direct_write(struct image_direct *d, uint64_t off, const void *p, size
 	if (ret_cached)
 		*ret_cached += n;
 	return sys_write_full(d->sys, d->area.fd, p, n, d->area.offset + off);
+}
+
+int image_area_read(struct sys *sys, const struct verity_area *a, uint64_t off, void *p, size_t n,
+		    struct err *e)
+{
+	int r = sys_read_full(sys, a->fd, p, n, a->offset + off);
+
+	if (r < 0)
+		return err_set(e, ERR_HOST, -r, "read the slot at byte %llu: %s",
+			       (unsigned long long)(a->offset + off), strerror(-r));
+	return 0;
 }

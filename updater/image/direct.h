@@ -46,4 +46,8 @@ int image_direct_read(struct image_direct *d, uint64_t off, void *p, size_t n, u
 int image_direct_write(struct image_direct *d, uint64_t off, const void *p, size_t n,
 		       uint64_t *ret_cached) __attribute__((warn_unused_result));
 
+/* Exactly n bytes at `off` of the area by the page cache. ERR_HOST says where it failed. */
+int image_area_read(struct sys *sys, const struct verity_area *a, uint64_t off, void *p, size_t n,
+		    struct err *e) __attribute__((warn_unused_result));
+
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 
@@ -66,22 +67,6 @@ static void walk_done(struct walk *w)
 	free(w->stack);
 }
 
-/* *p with room for one more of `size` bytes behind n. */
-static bool grow(void **p, size_t n, size_t *cap, size_t size)
-{
-	size_t more = *cap ? 2 * *cap : 256;
-	void *q;
-
-	if (n < *cap)
-		return true;
-	q = realloc(*p, more * size);
-	if (!q)
-		return false;
-	*p = q;
-	*cap = more;
-	return true;
-}
-
 static bool understood(const uint8_t *p, uint64_t n)
 {
 	const uint8_t *sb = p + SUPER_AT;
@@ -125,13 +110,14 @@ static uint64_t inode_blocks(const struct walk *w, const struct inode *in)
 static bool map_add(struct walk *w, const struct inode *in, const struct erofs_path *path)
 {
 	uint64_t blocks = inode_blocks(w, in);
-	void *p = w->map->file;
+	struct erofs_file *more;
 
 	if (blocks == 0 || w->map->n == EROFS_FILES_MAX)
 		return true;
-	if (!grow(&p, w->map->n, &w->cap_map, sizeof(*w->map->file)))
+	more = array_room(w->map->file, w->map->n, &w->cap_map, sizeof(*more));
+	if (!more)
 		return false;
-	w->map->file = p;
+	w->map->file = more;
 	w->map->file[w->map->n++] =
 		(struct erofs_file){ path->path, path->alike, (uint32_t)in->data, (uint32_t)blocks,
 				     in->bytes };
@@ -141,13 +127,14 @@ static bool map_add(struct walk *w, const struct inode *in, const struct erofs_p
 static bool dir_push(struct walk *w, const struct pending *d)
 {
 	uint8_t bit = (uint8_t)(1u << (d->nid % 8));
-	void *p = w->stack;
+	struct pending *more;
 
 	if (d->nid > w->n / INODE_SLOT || w->seen[d->nid / 8] & bit || d->depth > EROFS_DEPTH_MAX)
 		return true;
-	if (!grow(&p, w->n_stack, &w->cap_stack, sizeof(*w->stack)))
+	more = array_room(w->stack, w->n_stack, &w->cap_stack, sizeof(*more));
+	if (!more)
 		return false;
-	w->stack = p;
+	w->stack = more;
 	w->seen[d->nid / 8] |= bit;
 	w->stack[w->n_stack++] = *d;
 	return true;

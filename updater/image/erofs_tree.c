@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "updater/image/erofs.h"
@@ -173,27 +174,12 @@ static int inode_read(struct reader *r, uint64_t nid, struct erofs_item *x)
 	return q < 0 ? q : xattrs_note(r, p + head, xattrs);
 }
 
-/* *p with room for one more of `size` bytes behind n. */
-static bool grow(void **p, size_t n, size_t *cap, size_t size)
-{
-	size_t more = *cap ? 2 * *cap : 1024;
-	void *q;
-
-	if (n < *cap)
-		return true;
-	q = realloc(*p, more * size);
-	if (!q)
-		return false;
-	*p = q;
-	*cap = more;
-	return true;
-}
-
 /* An inode that was named: read when it is new, put on the stack when it is a directory. */
 static int item_add(struct reader *r, uint64_t nid, const struct erofs_path *path, unsigned depth)
 {
 	struct erofs_item x = { .path = path->path };
-	void *items = r->t->item, *stack = r->stack;
+	struct erofs_item *items;
+	struct pending *stack;
 	int q;
 
 	if (nid < r->slots && r->item_of[nid])
@@ -204,14 +190,16 @@ static int item_add(struct reader *r, uint64_t nid, const struct erofs_path *pat
 	q = inode_read(r, nid, &x);
 	if (q < 0)
 		return q;
-	if (!grow(&items, r->t->n, &r->cap, sizeof(*r->t->item)))
+	items = array_room(r->t->item, r->t->n, &r->cap, sizeof(*items));
+	if (!items)
 		return no_memory(r);
 	r->t->item = items;
 	r->t->item[r->t->n++] = x;
 	r->item_of[nid] = (uint32_t)r->t->n;
 	if (!x.dir)
 		return 0;
-	if (!grow(&stack, r->n_stack, &r->cap_stack, sizeof(*r->stack)))
+	stack = array_room(r->stack, r->n_stack, &r->cap_stack, sizeof(*stack));
+	if (!stack)
 		return no_memory(r);
 	r->stack = stack;
 	r->stack[r->n_stack++] = (struct pending){ (uint32_t)r->t->n - 1, depth, *path };

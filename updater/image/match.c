@@ -6,13 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "updater/image/index.h"
 
-#define WINDOW     IMAGE_MATCH_MIN
-#define GRID_MAX   ((uint64_t)1 << 25) /* windows of a source that are remembered */
-#define ROLL       0x9e3779b97f4a7c15u /* odd: the factor of the rolling sum */
-#define PIECES_MIN 1024u
+#define WINDOW   IMAGE_MATCH_MIN
+#define GRID_MAX ((uint64_t)1 << 25) /* windows of a source that are remembered */
+#define ROLL     0x9e3779b97f4a7c15u /* odd: the factor of the rolling sum */
 
 /* Pieces as they are found, and a table from hash to place in one source. */
 struct pieces {
@@ -31,7 +31,7 @@ struct table {
 static int piece_add(struct pieces *out, enum image_piece_kind kind, uint64_t at, uint64_t len,
 		     uint64_t from, struct err *e)
 {
-	struct image_piece *last = out->n ? &out->p[out->n - 1] : NULL;
+	struct image_piece *last = out->n ? &out->p[out->n - 1] : NULL, *more;
 
 	if (len == 0)
 		return 0;
@@ -48,15 +48,10 @@ static int piece_add(struct pieces *out, enum image_piece_kind kind, uint64_t at
 		return err_set(e, ERR_INPUT, EFBIG,
 			       "the images differ in more than %zu places, a delta is of no use",
 			       IMAGE_DELTA_PIECES_MAX);
-	if (out->n == out->cap) {
-		size_t cap = out->cap ? 2 * out->cap : PIECES_MIN;
-		struct image_piece *p = realloc(out->p, cap * sizeof(*p));
-
-		if (!p)
-			return err_set(e, ERR_HOST, ENOMEM, "pieces of a delta");
-		out->p = p;
-		out->cap = cap;
-	}
+	more = array_room(out->p, out->n, &out->cap, sizeof(*more));
+	if (!more)
+		return err_set(e, ERR_HOST, ENOMEM, "pieces of a delta");
+	out->p = more;
 	out->p[out->n++] = (struct image_piece){ kind, (uint32_t)at, (uint32_t)len, from };
 	return 0;
 }

@@ -38,17 +38,6 @@ static void scanner_done(struct scanner *s)
 	free(s->group);
 }
 
-static int area_read(struct sys *sys, const struct verity_area *a, uint64_t off, void *p, size_t n,
-		     struct err *e)
-{
-	int r = sys_read_full(sys, a->fd, p, n, a->offset + off);
-
-	if (r < 0)
-		return err_set(e, ERR_HOST, -r, "read the slot at byte %llu: %s",
-			       (unsigned long long)(a->offset + off), strerror(-r));
-	return 0;
-}
-
 /* The slot's own leaf hash block of this group is the one in s->leaf. */
 static int leaf_there(struct scanner *s, size_t g, bool *ret, struct err *e)
 {
@@ -58,8 +47,8 @@ static int leaf_there(struct scanner *s, size_t g, bool *ret, struct err *e)
 	*ret = true;
 	if (s->x->geometry.levels == 0)
 		return 0;
-	r = area_read(s->job->sys, &s->job->hash, s->x->geometry.level[0].offset + g * IMAGE_BLOCK,
-		      own, sizeof(own), e);
+	r = image_area_read(s->job->sys, &s->job->hash,
+			    s->x->geometry.level[0].offset + g * IMAGE_BLOCK, own, sizeof(own), e);
 	*ret = r >= 0 && memcmp(own, s->leaf, sizeof(own)) == 0;
 	return r;
 }

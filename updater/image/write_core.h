@@ -56,8 +56,6 @@ static inline size_t image_writer_blocks(const struct image_writer *w, size_t g)
 
 /* --- write_slot.c: the medium --- */
 
-int image_area_read(struct sys *sys, const struct verity_area *a, uint64_t off, void *p, size_t n,
-		    struct err *e) __attribute__((warn_unused_result));
 int image_area_sync(struct sys *sys, const struct verity_area *a, struct err *e)
 	__attribute__((warn_unused_result));
 /* Advice only: where it does not work, the page cache stays larger. */

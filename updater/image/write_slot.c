@@ -16,17 +16,6 @@
 #define LOSS_PART 40u
 #define LOSS_MIN  ((uint64_t)64 << 10)
 
-int image_area_read(struct sys *sys, const struct verity_area *a, uint64_t off, void *p, size_t n,
-		    struct err *e)
-{
-	int r = sys_read_full(sys, a->fd, p, n, a->offset + off);
-
-	if (r < 0)
-		return err_set(e, ERR_HOST, -r, "read the slot at byte %llu: %s",
-			       (unsigned long long)(a->offset + off), strerror(-r));
-	return 0;
-}
-
 static int say_write(const struct verity_area *a, uint64_t off, int r, struct err *e)
 {
 	return err_set(e, ERR_HOST, -r, "write the slot at byte %llu: %s",

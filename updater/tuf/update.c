@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/num.h"
 #include "base/text.h"
@@ -585,15 +586,11 @@ static int take_role(struct tuf_update *u, const void *p, size_t n, struct err *
 
 static int push(struct tuf_update *u, struct edge next, struct err *e)
 {
-	if (u->stack_n == u->stack_cap) {
-		size_t cap = u->stack_cap ? 2 * u->stack_cap : 16;
-		struct edge *more = realloc(u->stack, cap * sizeof(*more));
+	struct edge *more = array_room(u->stack, u->stack_n, &u->stack_cap, sizeof(*more));
 
-		if (!more)
-			return no_memory(u, e);
-		u->stack = more;
-		u->stack_cap = cap;
-	}
+	if (!more)
+		return no_memory(u, e);
+	u->stack = more;
 	u->stack[u->stack_n++] = next;
 	return 0;
 }
