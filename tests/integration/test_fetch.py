@@ -500,6 +500,13 @@ class Lies(Case):
 
 
 class Files(Case):
+    def test_file_that_cannot_be_read(self):
+        """A repository on a medium that goes bad is no fault of this host."""
+        bad = pathlib.Path("/sys/class/net/lo/speed")  # opens, and has nothing to say
+        if not bad.exists():
+            self.skipTest("no sysfs")
+        self.failed(cli(spec(bad.as_uri()))[1], REFUSED, "cannot read it")
+
     def test_files(self):
         www, n = self.dir / "www", len(self.data)
         os.mkfifo(www / "fifo")

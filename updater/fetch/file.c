@@ -161,7 +161,9 @@ int fetch_file_pump(struct fetch_job *j, size_t budget, struct err *e)
 		if (n <= 0) {
 			struct err why = ERR_INIT;
 
-			(void)!err_set(&why, n < 0 ? ERR_HOST : ERR_RETRY, n < 0 ? errno : ESTALE,
+			/* as one that cannot be opened: the medium is the repository's */
+			(void)!err_set(&why, n < 0 ? ERR_REFUSED : ERR_RETRY,
+				       n < 0 ? errno : ESTALE,
 				       n < 0 ? "cannot read it: %s" : "it became shorter%.0s",
 				       n < 0 ? strerror(errno) : "");
 			file_over(j, &why);
