@@ -28,6 +28,7 @@ struct bad_sys {
 	unsigned forge_write;           /* this one says it wrote, but one byte came out wrong */
 	bool direct[FDS_MAX];           /* descriptors opened with O_DIRECT */
 	bool fresh[FDS_MAX];            /* ... and not used yet */
+	bool refused[FDS_MAX];          /* ... and no longer able: not to be used again */
 	unsigned directs;               /* transfers through them */
 	unsigned fail_direct;           /* from 1; 0: never */
 	bool fail_on;                   /* and all after it */
@@ -39,17 +40,20 @@ struct bad_sys {
 static int direct_gate(struct bad_sys *b, int fd, const void *p, size_t n, uint64_t off)
 {
 	bool probe = b->fresh[fd];
+	int r = (off | (uintptr_t)p | n) % DISK_BLOCK ? -EINVAL : 0;
 
 	if (!b->direct[fd])
 		return 0;
+	CHECK(!b->refused[fd], "transfer %u: refused before", b->directs);
 	b->fresh[fd] = false;
 	b->directs++;
 	if (b->directs == b->fail_direct)
 		b->fail_probe = probe;
 	if (b->fail_direct > 0 &&
 	    (b->fail_on ? b->directs >= b->fail_direct : b->directs == b->fail_direct))
-		return -b->fail_errno;
-	return (off | (uintptr_t)p | n) % DISK_BLOCK ? -EINVAL : 0;
+		r = -b->fail_errno;
+	b->refused[fd] = r == -EINVAL || r == -EOPNOTSUPP;
+	return r;
 }
 
 static ssize_t bad_pread(struct sys *s, int fd, void *p, size_t n, uint64_t off)
@@ -100,6 +104,8 @@ static int bad_open(struct sys *s, int dir, const char *name, int flags, mode_t 
 	CHECK(fd < FDS_MAX, "descriptor %d", fd);
 	if (fd >= 0)
 		b->direct[fd] = b->fresh[fd] = (flags & O_DIRECT) != 0;
+	if (fd >= 0)
+		b->refused[fd] = false;
 	return fd;
 }
 
@@ -665,7 +671,7 @@ static void test_direct(void)
 	static const int os[] = { EINVAL, EOPNOTSUPP, EIO };
 	struct made m;
 
-	made_new(&m, 300);
+	made_new(&m, 150);
 	for (int use = USE_WRITE; use <= USE_PROVE; use++) {
 		struct bench b;
 		unsigned calls;
