@@ -98,6 +98,13 @@ static int base_named(const struct repo *r, const struct roles *m, const struct 
 	return base_add(r, has, &o, b, e);
 }
 
+static int newest_first(const void *a, const void *b)
+{
+	const struct release_manifest *x = a, *y = b;
+
+	return version_compare(y->version, x->version);
+}
+
 int delta_bases_find(const struct repo *r, const struct roles *m, const struct channel *c,
 		     const struct delta_wish *w, const struct release_manifest *to,
 		     struct delta_bases *ret, struct err *e)
@@ -112,6 +119,7 @@ int delta_bases_find(const struct repo *r, const struct roles *m, const struct c
 		q = base_named(r, m, c, w->from[i], to, &b, e);
 	if (q < 0)
 		return q;
+	qsort(b.m, b.n, sizeof(*b.m), newest_first);
 	*ret = b;
 	b = (struct delta_bases){ NULL, 0 };
 	return 0;

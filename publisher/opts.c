@@ -360,6 +360,7 @@ static const char *idle_option(const struct opts *o)
 		{ o->rebuild, "--rebuild", " root channel " },
 		{ o->yes, "--yes", " root channel " },
 		{ o->since, "--since", " export " },
+		{ o->wish.sbom, "--sbom", " release " },
 		{ o->json, "--json", " status " },
 		{ policy, policy, " release channel " },
 	};

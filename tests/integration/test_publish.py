@@ -324,6 +324,7 @@ class Release(Case):
         for args, option in ((("refresh", self.repo, "--keys", self.keys), "--dry-run"),
                              (("channel", "remove-release", self.repo, "stable", "1.0.0", "--keys", self.keys),
                               "--dry-run"), (("verify", self.repo), "--json"),
+                             (("verify", self.repo, "--sbom"), "x"),
                              (("refresh", self.repo, "--keys", self.keys, "--propose"), "p")):
             p = publish(*args, option, ok=False)
             self.assertEqual(p.returncode, 2)

@@ -215,7 +215,8 @@ class Deltas(Case):
         self.assertEqual(self.deltas("1.2.0"), {})
         self.change()
         out = self.release("1.3.0", "--from", "1.0.0", "--from", "1.2.0", "--from", "1.0.0").stdout
-        self.assertEqual(re.findall(r"from (\S+):", out), ["1.0.0", "1.2.0"])
+        self.assertEqual(re.findall(r"from (\S+):", out), ["1.2.0", "1.0.0"])  # newest first
+        self.assertIn("layout      like 1.2.0", out)
         self.assertEqual(len(self.deltas("1.3.0")), 4)
         # promoted with its deltas; a base that is withdrawn and collected leaves the rest in order
         publish("channel", "promote", self.repo, "1.3.0", "--from", "stable", "--to", "beta", "--keys", self.keys)
