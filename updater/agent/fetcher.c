@@ -320,6 +320,7 @@ int fetcher_file(struct fetcher *f, const char *path, size_t max, struct buf *ou
 	uint32_t id, most = f->patience == FETCHER_GLANCE  ? GLANCE_S
 			    : f->patience == FETCHER_BRIEF ? BRIEF_S
 							   : WIRE_SECONDS_MAX;
+	struct err bad = ERR_INIT;
 	bool found = true;
 	int r;
 
@@ -334,11 +335,11 @@ int fetcher_file(struct fetcher *f, const char *path, size_t max, struct buf *ou
 	if (r != 0)
 		return r;
 	f->requests++;
-	r = collect(f, id, max, out, &found, e);
-	if (r < 0) /* the other side names the URL already */
-		return strncmp(e->text, get.url, strlen(get.url)) == 0
-			       ? r
-			       : err_wrap(e, r, "%s", get.url);
+	r = collect(f, id, max, out, &found, &bad);
+	if (r < 0 && strncmp(bad.text, get.url, strlen(get.url)) == 0)
+		return err_set(e, bad.kind, -r, "%s", bad.text);
+	if (r < 0) /* the other side did not name the URL */
+		return err_set(e, bad.kind, -r, "%s: %s", get.url, bad.text);
 	*ret_found = found;
 	return 0;
 }
