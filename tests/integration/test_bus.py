@@ -30,6 +30,7 @@ ARGS = {"SetBandwidthLimit": ["s", "1M"], "Rollback": ["ss", "", ""], "Forgive":
 
 
 def setUpModule():
+    assert os.environ.get("PROA_TEST_NS"), "the mounts of this test are for a namespace of its own: start the file"
     lab.setUpModule()
     for d in ("/usr/share/polkit-1/actions", "/etc/polkit-1/rules.d"):
         pathlib.Path(d).mkdir(parents=True, exist_ok=True)

@@ -95,54 +95,9 @@ static int take_verb(struct bus *b, enum agent_verb v, const struct agent_args *
 	return 1;
 }
 
-static int on_check(struct bus *b, sd_bus_message *m)
-{
-	return take_verb(b, AGENT_CHECK, NULL, m);
-}
-
-static int on_stage(struct bus *b, sd_bus_message *m)
-{
-	return take_verb(b, AGENT_STAGE, NULL, m);
-}
-
 static int on_stage_any_size(struct bus *b, sd_bus_message *m)
 {
 	return take_verb(b, AGENT_STAGE, &(struct agent_args){ .any_size = true }, m);
-}
-
-static int on_plan(struct bus *b, sd_bus_message *m)
-{
-	return take_verb(b, AGENT_PLAN, NULL, m);
-}
-
-static int on_apply(struct bus *b, sd_bus_message *m)
-{
-	return take_verb(b, AGENT_APPLY, NULL, m);
-}
-
-static int on_why(struct bus *b, sd_bus_message *m)
-{
-	return take_verb(b, AGENT_WHY, NULL, m);
-}
-
-static int on_reboot(struct bus *b, sd_bus_message *m)
-{
-	return take_verb(b, AGENT_REBOOT, NULL, m);
-}
-
-static int on_reboot_allowed(struct bus *b, sd_bus_message *m)
-{
-	return take_verb(b, AGENT_REBOOT_ALLOWED, NULL, m);
-}
-
-static int on_reboot_now(struct bus *b, sd_bus_message *m)
-{
-	return take_verb(b, AGENT_REBOOT_NOW, NULL, m);
-}
-
-static int on_unhold(struct bus *b, sd_bus_message *m)
-{
-	return take_verb(b, AGENT_UNHOLD, NULL, m);
 }
 
 /* 1; 0: the call was answered with an error; negative: as sd-bus says. `none`: may be empty. */
@@ -272,79 +227,75 @@ static int on_limit(struct bus *b, sd_bus_message *m)
 
 typedef int (*tell_fn)(struct agent *a, json_t **ret, struct err *e);
 
-static int reply_with(struct bus *b, sd_bus_message *m, tell_fn tell)
-{
-	struct err e = ERR_INIT;
-	AUTO_JSON *j = NULL;
-
-	if (tell(b->agent, &j, &e) < 0)
-		return reply_error(m, &e);
-	return reply_json(m, j);
-}
-
-static int on_describe(struct bus *b, sd_bus_message *m)
-{
-	return reply_with(b, m, agent_describe);
-}
-
-static int on_history(struct bus *b, sd_bus_message *m)
-{
-	return reply_with(b, m, agent_history);
-}
-
-static int on_health(struct bus *b, sd_bus_message *m)
-{
-	return reply_with(b, m, agent_health);
-}
-
-static int on_explain(struct bus *b, sd_bus_message *m)
-{
-	return reply_with(b, m, agent_explain);
-}
-
-static int on_config(struct bus *b, sd_bus_message *m)
-{
-	return reply_with(b, m, agent_config);
-}
+static int on_verb(struct bus *b, sd_bus_message *m);
+static int on_tell(struct bus *b, sd_bus_message *m);
 
 static const struct method {
 	const char *name;
-	enum bus_power power;
 	bus_granted_fn run;
+	tell_fn tell; /* of on_tell() */
+	enum bus_power power;
+	enum agent_verb verb; /* of on_verb() */
 } methods[] = {
-	{ "Describe", BUS_READ, on_describe },
-	{ "GetHistory", BUS_READ, on_history },
-	{ "GetHealth", BUS_READ, on_health },
-	{ "Explain", BUS_READ, on_explain },
-	{ "Check", BUS_CHECK, on_check },
-	{ "Why", BUS_CHECK, on_why },
-	{ "Plan", BUS_CHECK, on_plan },
-	{ "GetConfiguration", BUS_CHECK, on_config },
-	{ "Stage", BUS_STAGE, on_stage },
-	{ "StageAnySize", BUS_STAGE, on_stage_any_size },
-	{ "Pause", BUS_STAGE, on_pause },
-	{ "Continue", BUS_STAGE, on_continue },
-	{ "SetBandwidthLimit", BUS_STAGE, on_limit },
-	{ "Cancel", BUS_STAGE, on_cancel },
-	{ "Apply", BUS_REBOOT, on_apply },
-	{ "Reboot", BUS_REBOOT, on_reboot },
-	{ "RebootWhenAllowed", BUS_REBOOT, on_reboot_allowed },
-	{ "RebootNow", BUS_REBOOT, on_reboot_now },
-	{ "Rollback", BUS_POLICY, on_rollback },
-	{ "Forgive", BUS_POLICY, on_forgive },
-	{ "Pin", BUS_POLICY, on_pin },
-	{ "Hold", BUS_POLICY, on_hold },
-	{ "Unhold", BUS_POLICY, on_unhold },
+	{ "Describe", on_tell, .power = BUS_READ, .tell = agent_describe },
+	{ "GetHistory", on_tell, .power = BUS_READ, .tell = agent_history },
+	{ "GetHealth", on_tell, .power = BUS_READ, .tell = agent_health },
+	{ "Explain", on_tell, .power = BUS_READ, .tell = agent_explain },
+	{ "Check", on_verb, .power = BUS_CHECK, .verb = AGENT_CHECK },
+	{ "Why", on_verb, .power = BUS_CHECK, .verb = AGENT_WHY },
+	{ "Plan", on_verb, .power = BUS_CHECK, .verb = AGENT_PLAN },
+	{ "GetConfiguration", on_tell, .power = BUS_CHECK, .tell = agent_config },
+	{ "Stage", on_verb, .power = BUS_STAGE, .verb = AGENT_STAGE },
+	{ "StageAnySize", on_stage_any_size, .power = BUS_STAGE },
+	{ "Pause", on_pause, .power = BUS_STAGE },
+	{ "Continue", on_continue, .power = BUS_STAGE },
+	{ "SetBandwidthLimit", on_limit, .power = BUS_STAGE },
+	{ "Cancel", on_cancel, .power = BUS_STAGE },
+	{ "Apply", on_verb, .power = BUS_REBOOT, .verb = AGENT_APPLY },
+	{ "Reboot", on_verb, .power = BUS_REBOOT, .verb = AGENT_REBOOT },
+	{ "RebootWhenAllowed", on_verb, .power = BUS_REBOOT, .verb = AGENT_REBOOT_ALLOWED },
+	{ "RebootNow", on_verb, .power = BUS_REBOOT, .verb = AGENT_REBOOT_NOW },
+	{ "Rollback", on_rollback, .power = BUS_POLICY },
+	{ "Forgive", on_forgive, .power = BUS_POLICY },
+	{ "Pin", on_pin, .power = BUS_POLICY },
+	{ "Hold", on_hold, .power = BUS_POLICY },
+	{ "Unhold", on_verb, .power = BUS_POLICY, .verb = AGENT_UNHOLD },
 };
 
-static int on_call(sd_bus_message *m, void *arg, sd_bus_error *error)
+static const struct method *method_of(sd_bus_message *m)
 {
 	const char *name = sd_bus_message_get_member(m);
 
 	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
 		if (strcmp(methods[i].name, name) == 0)
-			return bus_power_ask(arg, methods[i].power, m, methods[i].run);
-	return sd_bus_error_setf(error, SD_BUS_ERROR_UNKNOWN_METHOD, "no method %s", name);
+			return &methods[i];
+	return NULL;
+}
+
+/* A verb that is told nothing. */
+static int on_verb(struct bus *b, sd_bus_message *m)
+{
+	return take_verb(b, method_of(m)->verb, NULL, m);
+}
+
+static int on_tell(struct bus *b, sd_bus_message *m)
+{
+	struct err e = ERR_INIT;
+	AUTO_JSON *j = NULL;
+
+	if (method_of(m)->tell(b->agent, &j, &e) < 0)
+		return reply_error(m, &e);
+	return reply_json(m, j);
+}
+
+static int on_call(sd_bus_message *m, void *arg, sd_bus_error *error)
+{
+	const struct method *me = method_of(m);
+
+	if (me)
+		return bus_power_ask(arg, me->power, m, me->run);
+	return sd_bus_error_setf(error, SD_BUS_ERROR_UNKNOWN_METHOD, "no method %s",
+				 sd_bus_message_get_member(m));
 }
 
 /* Who may call what is for bus_power.c to say, not for sd-bus. */
