@@ -544,7 +544,9 @@ class Locks(Case):
         r, _ = a.run("force")
         self.assertEqual(r["verdict"], "rebooting")
         a.came_up("1.1.0", good=True)
-        a.run("finish")
+        err = a.run("finish")[1]
+        self.assertIn("NOTE lock: group web cannot be asked", err)
+        self.assertIn("WAKE", err)
         w = a.run("status")[0]["reboot_wait"]
         self.assertTrue(a.memo()["lock"], w)
         self.assertEqual(self.codes(w), ["unlock"])

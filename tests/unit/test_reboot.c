@@ -277,7 +277,8 @@ static enum reboot_end act_unlock(struct world *w, unsigned i, const struct rebo
 	const struct reboot_memo *m = &w->host[i].memo;
 	bool later = strcmp(m->boot_id, f->boot_id) != 0;
 
-	CHECK(!f->assessing || !later, "unlocked before the release was good");
+	CHECK(!f->assessing || (!later && strcmp(m->version, f->running) != 0),
+	      "unlocked before the release was good");
 	CHECK(!(w->keep && later && f->failed), "a failed host gave its place back");
 	CHECK(!(w->keep && later && w->host[i].last_failed), "the place of a failed update");
 	CHECK(!(w->keep && !later && f->kept), "a failed host gave its place back later");
@@ -286,6 +287,19 @@ static enum reboot_end act_unlock(struct world *w, unsigned i, const struct rebo
 		return REBOOT_TROUBLE;
 	w->holds[i] = false;
 	return REBOOT_DONE;
+}
+
+/* They take time, and people do things meanwhile. */
+static enum reboot_end act_hooks(struct world *w, unsigned i)
+{
+	struct host *h = &w->host[i];
+
+	h->drained = !chance(4);
+	if (chance(6)) /* frees the place: it is to be noticed */
+		w->holds[i] = false;
+	if (chance(10)) /* makes the old release the default */
+		h->astray = h->seen = true;
+	return h->drained ? REBOOT_DONE : REBOOT_NO;
 }
 
 /* True: the host has rebooted. */
@@ -317,6 +331,8 @@ static bool take_step(struct world *w, unsigned i, struct reboot_facts *f, enum 
 	struct host *h = &w->host[i];
 	enum reboot_end end = REBOOT_DONE;
 
+	if (step == REBOOT_GO && f->by != REBOOT_BY_ITSELF)
+		h->tries = 0; /* a person who asks allows one more */
 	if (reboot_begin(&h->memo, f, step, &place, w->now)) {
 		if (chance(12))
 			return true; /* killed before it was stored */
@@ -327,10 +343,7 @@ static bool take_step(struct world *w, unsigned i, struct reboot_facts *f, enum 
 	if (step == REBOOT_LOCK) {
 		end = act_lock(w, i);
 	} else if (step == REBOOT_HOOKS) {
-		end = chance(4) ? REBOOT_NO : REBOOT_DONE;
-		h->drained = end == REBOOT_DONE;
-		if (chance(6)) /* a person frees the place meanwhile: it is to be noticed */
-			w->holds[i] = false;
+		end = act_hooks(w, i);
 	} else if (step == REBOOT_UNLOCK) {
 		end = act_unlock(w, i, f);
 	} else if (step == REBOOT_POST_BOOT || step == REBOOT_POST_FALLBACK) {
@@ -417,7 +430,9 @@ static void settle_down(struct world *w)
 		w->now += 101;
 		for (unsigned i = 0; i < HOSTS; i++) {
 			w->host[i].assessing = false;
-			w->host[i].applied = false;
+			/* what waits for a person, waits on: without a place, and undrained */
+			if (!(w->host[i].astray && w->host[i].seen))
+				w->host[i].applied = false;
 			look(w, i);
 		}
 	}

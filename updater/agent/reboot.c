@@ -157,6 +157,9 @@ static enum reboot_step back_out(const struct reboot_memo *m, const struct reboo
 		return REBOOT_POST_BOOT;
 	if (!m->lock || f->unlock_failed || (f->kept && f->keep))
 		return REBOOT_WAIT;
+	/* a person wanted to reboot what is being assessed: the place is that release's */
+	if (f->assessing && strcmp(m->version, f->running) == 0)
+		return REBOOT_WAIT;
 	return REBOOT_UNLOCK;
 }
 

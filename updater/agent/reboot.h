@@ -21,7 +21,7 @@
  * back a place twice is harmless, and hooks are told that they may run twice.
  *
  * However the record and the firmware disagree, a host reboots by itself at most once for an
- * applied release that never starts; then it waits for a person.
+ * applied release that never starts; then it waits for a person, who by asking allows one more.
  */
 
 enum reboot_step {
