@@ -16,6 +16,7 @@
     spawn_run instead), unbounded or silent string functions (strcpy, strcat, sprintf, strtok, atoi),
     alloca; outside tests. Comments are /* */.
  8. Every source says its licence in its first three lines.
+ 9. `struct err *e` may be NULL: who needs to know what went wrong reads an error of its own.
 """
 import pathlib
 import re
@@ -76,7 +77,11 @@ BANNED = re.compile(r"(?<![\w.>])(system|popen|strcpy|stpcpy|strcat|sprintf|vspr
 GOTO = re.compile(r"\bgoto\b")
 PRINT = re.compile(r"(?<![\w.>])(printf|vprintf|puts|putchar|perror|warn|warnx|err|errx)\s*\(|\bstderr\b|\bstdout\b")
 BARE_ERRNO = re.compile(r"return\s+-\s*(E[A-Z0-9]+|errno)\b")
-ERR_READ = re.compile(r"return -e->os\b")
+ERR_GIVEN = re.compile(r"(?<!const )struct err \*e\b")
+ERR_READ = re.compile(r"(?<!sizeof\()\be->(os|kind|text)\b")
+ERR_THERE = re.compile(r"!e\b|\be (&&|\?)")
+# functions of one caller, which gives them an error of its own
+ERR_OWN = {"updater/agent/locker.c", "updater/fetch/transfer.c"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.M)
 LIBRARY = re.compile(r"^\s*#\s*include\s*<([^>]+)>", re.M)
 # called back by a library that wants an errno, not by us
@@ -128,6 +133,17 @@ def line_of(code, m):
     return code.count("\n", 0, m.start()) + 1
 
 
+def check_err_read(src, code, bad):
+    """A caller need not ask for the error (NULL): read your own, or what the function returned."""
+    at = 0
+    for part in code.split("\n}\n"):
+        head, brace, body = part.partition("\n{\n")
+        if ERR_GIVEN.search(head[head.rfind(";") + 1:]) and not ERR_THERE.search(body) and src not in ERR_OWN:
+            bad += [f"{src}:{code.count(chr(10), 0, at + len(head + brace) + m.start()) + 1}: "
+                    "e may be NULL; read an error of your own" for m in ERR_READ.finditer(body)]
+        at += len(part) + 3
+
+
 def check_words(src, text, bad):
     code, slashes = bare(text)
     bad += [f"{src}:{n}: comments are /* */" for n in slashes]
@@ -138,7 +154,7 @@ def check_words(src, text, bad):
             rules.append((STORAGE, "{}() past struct sys"))
         if not src.startswith("base/") and src not in CALLED_BACK:
             rules.append((BARE_ERRNO, "bare errno return; use err_set()"))
-            rules.append((ERR_READ, "e may be NULL; return what the function returned"))
+            check_err_read(src, code, bad)
         if not MAY_PRINT.search(src):
             rules.append((PRINT, "a room does not print"))
     for rule, says in rules:
