@@ -4,8 +4,11 @@ who has its enrolment, the publisher's repository, and nothing else."""
 import base64
 import json
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
+import time
 
 import image
 import release
@@ -30,11 +33,31 @@ class Tpm:
         with open(d + "/cas.pem", "w") as f:
             for name in ("issuer.pem", "swtpm-localca-rootca-cert.pem"):
                 f.write(open(d + "/" + name).read())
-        self.p = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "swtpm", "socket", "--tpm2",
-                                   "--tpmstate", "dir=" + d, "--ctrl",
-                                   "type=unixio,path=%s/s" % d],
-                                  stderr=subprocess.DEVNULL)
-        lab.stack.callback(self.p.kill)
+        # swtpm ends with its QEMU, and each start of the machine is another QEMU: the socket stays
+        self.door = socket.socket(socket.AF_UNIX)
+        self.door.bind(d + "/s")
+        self.door.listen(8)
+        self.p, self.over = None, False
+        self.turn = threading.Thread(target=self.attend, daemon=True)
+        self.turn.start()
+        lab.stack.callback(self.stop)
+
+    def attend(self):
+        fd = str(self.door.fileno())
+        while not self.over:
+            self.p = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "swtpm", "socket", "--tpm2",
+                                       "--tpmstate", "dir=" + self.dir, "--ctrl",
+                                       "type=unixio,fd=" + fd], stderr=subprocess.DEVNULL,
+                                      pass_fds=[int(fd)])
+            self.p.wait()
+            time.sleep(0.1)
+
+    def stop(self):
+        self.over = True
+        if self.p:
+            self.p.kill()
+        self.turn.join(10)
+        self.door.close()
 
     def qemu(self):
         return ["-chardev", "socket,id=tpm,path=%s/s" % self.dir, "-tpmdev",
