@@ -240,8 +240,12 @@ static int put_failures(json_t *o, const struct record *rec, struct err *e)
 
 static int put_check(json_t *o, const struct host *h, const struct record *rec, struct err *e)
 {
+	unsigned fallbacks = record_fallbacks(rec), limit = h->conf.fallback_limit;
 	int r = put_text(o, "channel", h->conf.channel, e);
 
+	/* there only when nothing new is taken */
+	if (r == 0 && limit && fallbacks >= limit)
+		r = json_put_u64(o, "halted", fallbacks, e);
 	if (r == 0)
 		r = put_text(o, "newest", rec->newest, e);
 	if (r == 0)

@@ -248,12 +248,27 @@ int draw_reboot(const json_t *status, int64_t now, struct buf *out, struct err *
 			moment(changes, now, at));
 }
 
+static int draw_healthy(const json_t *s, int64_t now, struct buf *out, struct err *e)
+{
+	json_int_t halted = json_integer_value(json_object_get(s, "halted"));
+	int64_t since = when(json_object_get(s, "running"), "good_since");
+	char at[TEXT_MAX];
+	int r = buf_addf(out, e, "Healthy%s%s.", since ? " since " : "",
+			 since ? moment(since, now, at) : "");
+
+	if (r == 0 && halted > 0)
+		r = buf_addf(out, e, " Nothing new is taken: %lld in a row did not stay.",
+			     (long long)halted);
+	else if (r == 0 && newest_failed(s))
+		r = buf_addf(out, e, " The newest release failed here.");
+	return r < 0 ? r : buf_addf(out, e, "\n");
+}
+
 /* Behind "runs V from slot S. ": what is under way. */
 static int draw_headline(const json_t *s, int64_t now, struct buf *out, struct err *e)
 {
 	const json_t *run = json_object_get(s, "running"), *target = json_object_get(s, "target");
 	char v[TEXT_MAX], at[TEXT_MAX];
-	int64_t since = when(run, "good_since");
 	bool live = json_is_true(json_object_get(s, "live"));
 
 	(void)text_of(target, "version", v);
@@ -279,9 +294,7 @@ static int draw_headline(const json_t *s, int64_t now, struct buf *out, struct e
 		return buf_addf(out, e, "\n");
 	if (!json_is_true(json_object_get(run, "good")))
 		return buf_addf(out, e, "It has no boot entry of its own.\n");
-	return buf_addf(out, e, "Healthy%s%s.%s\n", since ? " since " : "",
-			since ? moment(since, now, at) : "",
-			newest_failed(s) ? " The newest release failed here." : "");
+	return draw_healthy(s, now, out, e);
 }
 
 static int draw_first(const json_t *s, int64_t now, struct buf *out, struct err *e)
