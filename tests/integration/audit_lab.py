@@ -52,6 +52,8 @@ def authenticode(path):
     a = re.search(r"[0-9a-f]{64}", sh("pesign", "-h", "-i", path).stdout).group()
     out = sh("osslsigncode", "verify", path, want=None).stdout
     b = re.search(r"Calculated message digest *: *([0-9A-F]{64})", out)
+    if not b:  # 2.5 with OpenSSL 3.0.19 takes no signature of sbsign's
+        print("osslsigncode left out: it prints no digest", flush=True)
     assert not b or b.group(1).lower() == a, (a, out)
     return bytes.fromhex(a)
 
