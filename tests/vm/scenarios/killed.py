@@ -40,10 +40,19 @@ def run(lab):
     host.check(KILL)
     assert host.status()["state"] == "applied"
 
+    # a hook keeps it in that state until the kill has come
+    host.hook("pre-reboot", "10-slow", "#!/bin/sh\nsleep 600\n")
+    host.spawn("proactl reboot; echo exit $?", log="/run/verb.log")
+    host.until("busctl get-property org.proa.Host1 /org/proa/Host1 org.proa.Host1 State |"
+               " grep rebooting && " + KILL)
+    host.expect(host.until("grep -B9 ^exit /run/verb.log"), r"proad ended before it answered\nexit 1")
+    assert host.status()["state"] == "applied"
+    host.check("rm /etc/proa/hooks/pre-reboot.d/10-slow")
+
     # while the new release is judged, and once more when it was
     host.health_check("10-kill.sh", "#!/bin/sh\nproactl status --json | grep state\n"
                       "systemctl kill -s KILL proad.service || exit 1\nexit 0\n")
-    host.send("proactl reboot; " + KILL, 20)
+    host.send("proactl reboot", 20)
     host.wait_boot("1.1.0")
     host.wait_blessed("1.1.0")
     host.wait_settled()
