@@ -22,10 +22,10 @@ VM = pathlib.Path(os.environ.get("PROA_VM", PROJECT / "build" / "vm"))
 CACHE = VM / "cache"
 MIB = 1 << 20
 
-PACKAGES = """systemd systemd-sysv systemd-boot udev dbus kmod iproute2 dmsetup cryptsetup-bin
+PACKAGES = """systemd systemd-sysv systemd-boot udev dbus kmod iproute2 dmsetup cryptsetup-bin curl
 efibootmgr mokutil dosfstools e2fsprogs procps containerd runc linux-image-cloud-amd64
 libsystemd0 libblkid1 libfdisk1 libssl3 libcurl4 libzstd1 libcryptsetup12 libjansson4
-libeconf0 libseccomp2 libtss2-esys-3.0.2-0 libtss2-mu0 libtss2-tctildr0
+libeconf0 libseccomp2 libpam-systemd libtss2-esys-3.0.2-0 libtss2-mu0 libtss2-tctildr0
 libtss2-tcti-device0""".split()
 
 # Modules the guest's /usr keeps; the cloud kernel has some 90 MB of them and needs few.

@@ -24,12 +24,14 @@ def named(text):
 
 
 def same(text):
-    """Without what differs from run to run."""
+    """Without what differs from run to run; where lines are folded first, as times are folded too."""
+    text = " ".join(text.split())
     text = re.sub(r"\b\d{1,2} [A-Z][a-z]{2}( \d{4})? \d\d:\d\d(:\d\d)?( [+-]\d{4}\b)?", "TIME", text)
+    text = re.sub(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b", "TIME", text)
     text = re.sub(r"\b[0-9a-f]{8,64}\b", "HASH", text)
-    text = re.sub(r"(\d+ (s|min|h|d|days?)\b ?)+", "SPAN ", text)
-    text = re.sub(r"\d[\d.,]*( ?(MB|kB|bytes|B)\b| ?%)", "SIZE", text)
-    return " ".join(text.split())
+    text = re.sub(r"\bpid \d+", "pid PID", text)
+    text = re.sub(r"\d+ (s|min|h|d|days?)\b( \d+ (s|min|h|d|days?)\b)*", "SPAN", text)
+    return re.sub(r"\d[\d.,]*( ?(MB|kB|bytes|B)\b| ?%)", "SIZE", text)
 
 
 def compare(name, out):

@@ -22,6 +22,9 @@ def run(lab):
     host.check("mkdir -p /var/lib/systemd/catalog; journalctl --update-catalog")
     host.expect(host.check("journalctl -b -x -u proad --no-pager"), r"man:proad\(8\)")
     host.expect(host.check("journalctl -b -x -u proa-health --no-pager"), r"health checks of this")
+    for prom in ("cat /run/proa/metrics.prom",
+                 READERS + "curl -sSf --unix-socket /run/proa/metrics.sock http://proa/metrics"):
+        host.expect(host.check(prom), r'proa_\w+\{[^}]*version="1\.1\.0"')
     for unit, most in EXPOSURE.items():
         out = host.check("systemd-analyze security --no-pager %s | tail -n 1" % unit)
         found = re.search(r"level for \S+: ([0-9.]+)", out)
