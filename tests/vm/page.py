@@ -20,6 +20,7 @@ def block(name):
 def named(text):
     """A host of the tests as one of an operator."""
     text = re.sub(r"http://10\.0\.2\.2:\d+", "https://updates.example.com", text)
+    text = re.sub(r"\b10\.0\.2\.2 port \d+", "updates.example.com port 443", text)
     return re.sub(r"\bproa-vm\b", "web-17", text)
 
 
@@ -30,7 +31,7 @@ def same(text):
     text = re.sub(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b", "TIME", text)
     text = re.sub(r"\b[0-9a-f]{8,64}\b", "HASH", text)
     text = re.sub(r"\bpid \d+", "pid PID", text)
-    text = re.sub(r"\d+ (s|min|h|d|days?)\b( \d+ (s|min|h|d|days?)\b)*", "SPAN", text)
+    text = re.sub(r"\d+ (ms|s|min|h|d|days?)\b( \d+ (s|min|h|d|days?)\b)*", "SPAN", text)
     return re.sub(r"\d[\d.,]*( ?(MB|kB|bytes|B)\b| ?%)", "SIZE", text)
 
 
