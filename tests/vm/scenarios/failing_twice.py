@@ -18,15 +18,12 @@ ExecStart=/etc/mesh
 [Install]
 WantedBy=multi-user.target
 """
-CONF = "[Health]\nDeadline=120s\nUnits=mesh.service\nStayActive=45s\n"
+WATCH = "[Health]\nDeadline=120s\nUnits=mesh.service\nStayActive=60s\n"
 
 
 def run(lab):
     host = lab.host(lab.serve())
-    host.conf("60-health", CONF)
-    host.put("/etc/mesh", LIVES, 0o755)
-    host.put("/etc/systemd/system/mesh.service", UNIT)
-    host.check("systemctl daemon-reload; systemctl enable --now mesh.service")
+    host.conf("60-health", "[Health]\nDeadline=60s\n")
     host.health_check("10-storage.sh", HANGS)
     # the check that 1.2.0 brings fails: that it dies later is what this is about
     host.check("ln -s /dev/null /etc/proa/health/required.d/30-frobnicator.sh; sync")
@@ -35,6 +32,10 @@ def run(lab):
     host.expect(host.shows("fell-back", "proactl status", "proactl why", "proactl history"),
                 r"1\.1\.0.*failed.*proactl forgive 1\.1\.0")
 
+    host.conf("60-health", WATCH)
+    host.put("/etc/mesh", LIVES, 0o755)
+    host.put("/etc/systemd/system/mesh.service", UNIT)
+    host.check("systemctl daemon-reload; systemctl enable --now mesh.service")
     host.configure(lab.serve(), "sick", 3)
     falls_back(host, "1.2.0", r"1\.2\.0 +failed.*mesh\.service.*did not stay active")
 
