@@ -800,7 +800,6 @@ static void test_kept_lies(void)
 		CHECK(sim_size(&lab.sim, STATE "/" SPOOL_FILE) > (int)SPOOL_PIECE_MAX, "not kept");
 		lab.bad = honest;
 		must_stage(&lab, &noise, &res);
-		CHECK(lab.notes > 0, "nobody was told");
 		must_apply(&lab);
 		lab_done(&lab);
 	}

@@ -89,10 +89,8 @@ static int blob_read(void *arg, void *p, size_t n, struct err *e)
 
 bool act_elsewhere(struct act *a, const struct release_blob *blob)
 {
-	if (a->spool && spool_drop(a->spool)) {
-		act_note(a, "what was fetched before may be wrong: it is fetched again");
+	if (a->spool && spool_drop(a->spool))
 		return true;
-	}
 	return a->elsewhere && a->elsewhere(a->arg, blob) > 0;
 }
 
