@@ -31,9 +31,9 @@ libtss2-tcti-device0""".split()
 # Modules the guest's /usr keeps; the cloud kernel has some 90 MB of them and needs few.
 MODULES = """dm-mod dm-verity erofs ext4 virtio_blk virtio_pci virtio_net vfat nls_cp437 nls_ascii
 nls_iso8859-1 autofs4 efivarfs overlay loop qemu_fw_cfg virtio_console i6300esb tpm_crb tpm_tis
-sha256-ssse3 veth bridge br_netfilter nf_conntrack nf_nat nft_compat nft_chain_nat xt_conntrack
+veth bridge br_netfilter nf_conntrack nf_nat nft_compat nft_chain_nat xt_conntrack
 xt_MASQUERADE xt_comment xt_addrtype iptable_nat iptable_filter""".split()
-INITRD_MODULES = "dm-mod dm-verity erofs ext4 virtio_pci virtio_blk efivarfs sha256-ssse3".split()
+INITRD_MODULES = "dm-mod dm-verity erofs ext4 virtio_pci virtio_blk efivarfs".split()
 
 # What a container host's /usr does not need, or the scenarios: no container is started, and each
 # megabyte is written and proved under emulation. Globs below usr/.

@@ -121,7 +121,7 @@ class Lab:
 def make_warm(folder):
     """A host that has booted 1.0.0 and found it good, saved while it runs: saves each scenario a
     boot. Secure Boot and prepared disks start cold, so the cold chain stays tried."""
-    key = image.key_of(folder.name, inspect.getsource(harness.Guest.args),
+    key = image.key_of(folder.name, inspect.getsource(harness.Guest.args), harness.CPU,
                        image.sh("qemu-system-x86_64", "--version"))
     with image.cached("warm", key) as (final, new):
         if new:
@@ -146,6 +146,7 @@ class Host(harness.Guest):
 
     def wait_settled(self):
         """Wait until the boot is over, and with it what Proa notes about it."""
+        self.run("systemctl is-system-running --wait", 300)  # also where a unit failed
         self.until("test -z \"$(systemctl list-jobs --no-legend)\"")
 
     # -- what an operator puts into /etc ----------------------------------------------------------
