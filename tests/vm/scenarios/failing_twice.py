@@ -18,7 +18,7 @@ ExecStart=/etc/mesh
 [Install]
 WantedBy=multi-user.target
 """
-WATCH = "[Health]\nDeadline=120s\nUnits=mesh.service\nStayActive=60s\n"
+WATCH = "[Health]\nDeadline=120s\nUnits=mesh.service\nStayActive=40s\n"
 
 
 def run(lab):

@@ -2,17 +2,17 @@
 """SIGKILL for the agent in each state: idle, checking, staging, staged, applying, applied,
 rebooting, assessing. The next start knows the state, and the update ends well."""
 
-# Kills proad as soon as the log of what was spawned has a line that begins so. Without a fork in the
-# loop: proad runs when nobody else wants to.
-AT = """for i in $(seq 800); do
-	mapfile -t line </run/verb.log
-	case " ${line[*]}" in
-	*' %s'*) systemctl kill -s KILL proad.service; exit 0 ;;
-	*' exit'*) break ;;
-	esac
-	sleep 0.3
+# Kills proad as soon as its Progress signals name a phase of an update.
+IN_PHASE = """exec 3< <(exec busctl monitor --json=short --match \\
+	"type='signal',interface='org.proa.Host1',member='Progress'" 2>&1)
+monitor=$!
+read -r line <&3 # it listens
+setsid bash -c 'proactl update; echo exit $?' >/run/verb.log 2>&1 </dev/null &
+while read -rt 300 line <&3; do
+	case $line in *'"%s"'*) break ;; esac
 done
-cat /run/verb.log; exit 1"""
+systemctl kill -s KILL proad.service
+kill $monitor"""
 KILL = "systemctl kill -s KILL proad.service"
 
 
@@ -27,13 +27,11 @@ def run(lab):
     assert host.status()["state"] == "idle"
 
     host.configure(lab.serve())
-    for line, state in (("writing", "interrupted"), ("proving", "interrupted"),
-                        ("staged", "staged")):
-        host.spawn("proactl update; echo exit $?", log="/run/verb.log")
-        host.check(AT % line, 400)
+    for phase, state in (("write", "interrupted"), ("prove", "interrupted"), ("esp", "staged")):
+        host.check(IN_PHASE % phase, 400)
         host.expect(host.until("grep -B9 ^exit /run/verb.log"), r"proad ended before it answered\nexit 1")
-        assert host.status()["state"] == state, (line, host.status())
-        assert "1.1.0" not in host.check("proa-bootctl next --esp /efi"), line
+        assert host.status()["state"] == state, (phase, host.status())
+        assert "1.1.0" not in host.check("proa-bootctl next --esp /efi"), phase
     host.check(KILL)
     host.update()
     host.applied("1.1.0")

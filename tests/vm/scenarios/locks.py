@@ -30,6 +30,7 @@ def run(lab):
     assert held(etcd) == [holder], held(etcd)
     first.wait_boot("1.1.0")
     first.wait_blessed("1.1.0")
+    given_back(etcd)
 
     # nobody asks it to: it tries again by itself when that is due
     second.clock("+16 minutes")

@@ -21,6 +21,7 @@ def run(lab):
 
     host.check("systemd-run --quiet --unit=terminal " + LOGIN)
     host.until("loginctl list-sessions --no-legend | grep root")
+    host.until("who | grep root")  # whom a wall reaches
     host.expect(host.until("grep -a Proa: /run/terminal"), r"Proa: 1\.1\.0 boots next")
 
     # a try that is due may have met a verb that ran: this looks once more, as the timer would

@@ -1,11 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A clean update: 1.0.0 fetches 1.1.0 over HTTP, reboots into it, and it is blessed."""
+"""A clean update: 1.0.0 fetches what changed over HTTP and no more, as it had said before, reboots
+into 1.1.0, and it is blessed."""
+import json
+
+import image
+import release
 
 
 def run(lab):
-    host = lab.host(lab.serve())
+    server = lab.serve()
+    host = lab.host(server)
     host.expect(host.check("proactl check"), r"1\.1\.0")
+    host.expect(host.check("proactl stage --dry-run", 100), r"1\.0\.0 -> 1\.1\.0.*/usr.*by delta")
+    plan = json.loads(host.check("proactl --json stage --dry-run", 100))["plan"]
     host.update()
+    by_delta(lab, server, plan, host.events("staged")[-1])
     host.applied("1.1.0")
     host.shows("applied", "proactl status", "proactl why")
     boot = host.first_boot_of("1.1.0")
@@ -21,3 +30,15 @@ def run(lab):
     host.no_failed_units()
     # The way back stays: 1.0.0 is still on the disk and can boot.
     assert "proa_1.0.0.efi" in host.check("ls /efi/EFI/Linux")
+
+
+def by_delta(lab, server, plan, staged):
+    assert plan["usr"]["way"] == "delta" and plan["uki"]["way"] == "delta", plan
+    assert staged["fetched"] <= plan["fetch"], (staged, plan)
+    # what 1.1.0 has and nothing before it comes over the network however clever the update is
+    assert staged["fetched"] < release.NEWS + 4 * image.MIB, staged
+    repo = lab.folder / "repo"
+    assert staged["fetched"] < lab.blob(repo, "1.1.0", "usr-full").stat().st_size // 2, staged
+    for role in ("usr-full", "uki-full"):
+        name = lab.blob(repo, "1.1.0", role).name
+        assert not [r for r in server.requests() if name in r[3]], role + " was asked for"
