@@ -26,6 +26,7 @@ struct lab {
 	uint64_t uki_given, full_given;
 	bool delta;
 	unsigned cuts, worlds, recovered, twice;
+	unsigned most; /* worlds after a cut; 0: as many as suit the way */
 	uint64_t seed;
 };
 
@@ -305,7 +306,7 @@ static void on_cut(struct sim *sim, void *arg)
 	struct lab *lab = arg;
 	const struct sim_plan plan = { .seed = lab->seed,
 				       .all_up_to = 8,
-				       .max = lab->delta ? 30 : 80 };
+				       .max = lab->most ? lab->most : lab->delta ? 30 : 80 };
 	const struct file_source under_way = lab->source;
 
 	lab->cuts++;
@@ -360,11 +361,13 @@ static void whole_life(struct lab *lab, enum sim_trait esp, bool delta)
 int main(int argc, char **argv)
 {
 	static struct lab lab;
-	const char *seed = getenv("PROA_SEED"), *part = argc > 1 ? argv[1] : "all";
+	const char *seed = getenv("PROA_SEED"), *most = getenv("PROA_WORLDS");
+	const char *part = argc > 1 ? argv[1] : "all";
 	const bool all = strcmp(part, "all") == 0;
 
 	dice_seed();
 	lab.seed = seed ? strtoull(seed, NULL, 0) : 1;
+	lab.most = most ? (unsigned)strtoul(most, NULL, 0) : 0;
 	if (all || strcmp(part, "full") == 0)
 		whole_life(&lab, SIM_FAT, false);
 	if (all || strcmp(part, "delta") == 0)
