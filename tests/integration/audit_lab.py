@@ -95,7 +95,13 @@ def sections(path):
     return out
 
 
-MEASURED = [".linux", ".osrel", ".cmdline", ".initrd", ".splash", ".dtb", ".pcrpkey"]
+MEASURE = "/usr/lib/systemd/systemd-measure"
+
+
+def measured():
+    """The sections that the installed systemd's stub measures, in its order, as its judge says."""
+    names = re.findall(r"^ +--([a-z]+)=PATH ", sh(MEASURE, "--help").stdout, re.M)
+    return ["." + n for n in names[names.index("linux"):]]
 
 
 UNITS = ["proad.service", "proa-settle.service", "proa-update.service", "proa-anchor.service",
@@ -166,7 +172,7 @@ class Machine:
         parts = sections(uki)
         cmdline = parts[".cmdline"].decode().rstrip("\0\n")
         log.add(12, 13, (cmdline + extra_cmdline + "\0").encode("utf-16-le"))
-        for name in MEASURED:
+        for name in measured():
             if name in parts:
                 for data in (name.encode() + b"\0", parts[name]):
                     log.add(11, 13, name.encode("utf-16-le"),

@@ -29,6 +29,12 @@ def run(*args, ok=True):
     return p
 
 
+def listed(out):
+    """What `bootctl list --json=short` prints: 252 an object per line, 254 and later one array."""
+    return sum((json.loads(l) if l[0] == "[" else [json.loads(l)]
+                for l in out.splitlines() if l[:1] in ("{", "[")), [])
+
+
 def tiny_uki(osrel, cmdline=None, linux=b"kernel"):
     """A PE32+ with nothing but the sections asked for."""
     parts = [(b".osrel", osrel), (b".linux", linux)]
@@ -134,7 +140,7 @@ class Order(Base):
             self.random_esp(rnd)
             p = subprocess.run(["bootctl", f"--esp-path={self.esp}", "list", "--json=short"],
                                capture_output=True, text=True, env=env)
-            theirs = [json.loads(l) for l in p.stdout.splitlines() if l.startswith("{")]
+            theirs = listed(p.stdout)
             ours = self.entries()
             got = [(e["file"], e["title"], e["version"], e["sortKey"]) for e in ours if e["shown"]]
             want = [(os.path.basename(t["path"]), t.get("title", ""), t.get("version", ""),

@@ -145,6 +145,9 @@ static int next_pcr(struct audit *a, int dir, const char *file, const char *phas
 	r = pe_open(sys, fd.fd, pe, &why);
 	if (r >= 0)
 		r = predict_pcr11(pe, phases, v, &why);
+	if (r == -EOPNOTSUPP)
+		return report_add(&a->rep, "next.pcr11", REPORT_ABSENT, NULL, e,
+				  "What PCR 11 will be cannot be told: %s.", why.text);
 	if (r < 0)
 		return report_unreadable(&a->rep, "next.pcr11", &why, e);
 	r = json_put_hex(o, "pcr11_sha256", v, 32, e);

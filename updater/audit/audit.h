@@ -56,7 +56,8 @@ struct audit {
 	char version[65];   /* of the running UKI */
 	uint8_t kernel[32], pcr11[32];
 	bool has_kernel, has_pcr11;
-	bool has_root; /* dm-verity enforces it */
+	struct err no_pcr11; /* why not */
+	bool has_root;       /* dm-verity enforces it */
 	uint8_t root[32];
 	struct evidence_usr usr;
 };

@@ -205,7 +205,7 @@ static int look_inside(struct audit *a, int dir, const char *file, json_t *o, st
 	if (r < 0)
 		return r;
 	a->has_kernel = predict_kernel(pe, a->kernel, NULL) >= 0;
-	a->has_pcr11 = predict_pcr11(pe, "", a->pcr11, NULL) >= 0;
+	a->has_pcr11 = predict_pcr11(pe, "", a->pcr11, &a->no_pcr11) >= 0;
 	if (predict_stub_version(pe, &version, NULL) >= 0)
 		r = json_put_u64(o, "stub_version", version, e);
 	return r;

@@ -135,16 +135,20 @@ static int on_progress(void *arg, uint64_t done, uint64_t total)
 	return 0;
 }
 
-static const char *next_pcr11(const struct report *r)
+/* A member of the check next.pcr11, or of its evidence; NULL without. */
+static const char *next_pcr11(const struct report *r, const char *key)
 {
 	const json_t *c;
 	size_t i;
 
-	json_array_foreach(
-		r->checks, i,
-		c) if (strcmp(json_string_value(json_object_get(c, "id")), "next.pcr11") ==
-		       0) return json_string_value(json_object_get(json_object_get(c, "evidence"),
-								   "pcr11_sha256"));
+	json_array_foreach(r->checks, i, c)
+	{
+		const json_t *in = json_object_get(c, "evidence");
+
+		if (strcmp(json_string_value(json_object_get(c, "id")), "next.pcr11") != 0)
+			continue;
+		return json_string_value(json_object_get(json_object_get(c, key) ? c : in, key));
+	}
 	return NULL;
 }
 
@@ -152,13 +156,15 @@ static int show_pcr(const struct audit *a)
 {
 	AUTO_BUF b = BUF_INIT;
 	struct err e = ERR_INIT;
-	const char *v = next_pcr11(&a->rep);
+	const char *v = next_pcr11(&a->rep, "pcr11_sha256");
+	const char *says = next_pcr11(&a->rep, "says");
 
-	if (!v)
-		return err_set(&e, ERR_HOST, ENODATA,
-			       "what boots next is no whole UKI (proa-audit report --next)") < 0
-			       ? fail(&e)
-			       : BAD;
+	if (!v) {
+		(void)!err_set(&e, ERR_HOST, ENODATA, "%s",
+			       says ? says
+				    : "what boots next is no whole UKI (proa-audit report --next)");
+		return fail(&e);
+	}
 	return buf_addf(&b, &e, "%s\n", v) < 0 ? fail(&e) : print(&b, GOOD);
 }
 

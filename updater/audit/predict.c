@@ -140,15 +140,33 @@ int predict_pcr7(const struct predict_secure *s, uint8_t ret[SHA256_BYTES], stru
 
 /* ---- PCR 11 ---- */
 
-/* In the order of measurement; since: the first version of systemd-stub that measures it. */
+enum {
+	STUB_READ = 262,      /* the newest systemd-stub whose measurements were looked up */
+	STUB_PROFILES = 257,  /* the first that knows .profile */
+	ZEROS_MAX = 256 << 20 /* bytes of a section that the file does not hold */
+};
+
+/*
+ * In the order of measurement; since: the first version of systemd-stub that measures it. hw: the
+ * stub takes one by the machine it runs on, or none.
+ */
 static const struct {
 	const char *name;
 	unsigned since;
+	bool hw;
 } measured[] = {
-	{ ".linux", 0 },   { ".osrel", 0 },   { ".cmdline", 0 }, { ".initrd", 0 },
-	{ ".ucode", 256 }, { ".splash", 0 },  { ".dtb", 0 },     { ".uname", 253 },
-	{ ".sbat", 254 },  { ".pcrpkey", 0 }, { ".hwids", 257 },
+	{ ".linux", 0, false },   { ".osrel", 0, false },     { ".cmdline", 0, false },
+	{ ".initrd", 0, false },  { ".ucode", 256, false },   { ".splash", 0, false },
+	{ ".dtb", 0, false },     { ".uname", 254, false },   { ".sbat", 254, false },
+	{ ".pcrpkey", 0, false }, { ".profile", 257, false }, { ".dtbauto", 257, true },
+	{ ".hwids", 257, false }, { ".efifw", 258, true },
 };
+enum { MEASURED_N = sizeof(measured) / sizeof(measured[0]) };
+
+/* Sections that no stub measures: code and data of its own, and the signatures of PCR 11. */
+static const char *const unmeasured[] = { ".text",    ".rodata", ".data",    ".bss",     ".reloc",
+					  ".sdmagic", ".pcrsig", ".dynamic", ".dynsym",  ".dynstr",
+					  ".rela",    ".rel",    ".hash",    ".buildid", ".note" };
 
 int predict_stub_version(const struct pe *uki, unsigned *ret, struct err *e)
 {
@@ -173,13 +191,14 @@ int predict_stub_version(const struct pe *uki, unsigned *ret, struct err *e)
 	return 0;
 }
 
-/* The section as the stub sees it: what was loaded, at most its virtual size. */
+/* The section as the stub sees it: as much as is loaded, zeros behind what the file holds. */
 static int hash_section(const struct pe *pe, const struct pe_section *s, uint8_t ret[SHA256_BYTES],
 			struct err *e)
 {
 	AUTO_DIGEST *d = NULL;
 	AUTO_FREE uint8_t *chunk = malloc(CHUNK);
-	size_t left = s->virtual_size < s->raw_size ? s->virtual_size : s->raw_size, n;
+	size_t held = s->virtual_size < s->raw_size ? s->virtual_size : s->raw_size, n;
+	size_t zeros = s->virtual_size - held;
 	uint64_t at = s->raw_offset;
 	int r = digest_new(DIGEST_SHA256, NULL, 0, &d, e);
 
@@ -187,12 +206,21 @@ static int hash_section(const struct pe *pe, const struct pe_section *s, uint8_t
 		return r;
 	if (!chunk)
 		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
-	for (; left > 0; left -= n, at += n) {
-		n = left < CHUNK ? left : CHUNK;
+	if (zeros > ZEROS_MAX)
+		return err_set(e, ERR_INPUT, EFBIG,
+			       "section %s has %zu bytes more in memory than in the file", s->name,
+			       zeros);
+	for (; held > 0; held -= n, at += n) {
+		n = held < CHUNK ? held : CHUNK;
 		r = sys_read_full(pe->sys, pe->fd, chunk, n, at);
 		if (r < 0)
 			return err_set(e, ERR_HOST, -r, "cannot read section %s: %s", s->name,
 				       strerror(-r));
+		digest_add(d, chunk, n);
+	}
+	memset(chunk, 0, CHUNK);
+	for (; zeros > 0; zeros -= n) {
+		n = zeros < CHUNK ? zeros : CHUNK;
 		digest_add(d, chunk, n);
 	}
 	digest_end(d, ret);
@@ -245,6 +273,86 @@ bool predict_phases_to(const uint8_t from[SHA256_BYTES], const uint8_t to[SHA256
 	return false;
 }
 
+static int unknown(struct err *e, const char *why, const char *name)
+{
+	return err_set(e, ERR_INPUT, EOPNOTSUPP, "what its stub measures is not known: %s%s%s", why,
+		       *name ? " " : "", name);
+}
+
+static bool stub_measures(const char *name, unsigned version)
+{
+	for (size_t i = 0; i < MEASURED_N; i++)
+		if (version >= measured[i].since && strcmp(measured[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static bool any_knows(const char *name)
+{
+	for (size_t i = 0; i < sizeof(unmeasured) / sizeof(unmeasured[0]); i++)
+		if (strcmp(unmeasured[i], name) == 0)
+			return true;
+	return stub_measures(name, STUB_READ);
+}
+
+/* Stubs before profiles compare only as many letters as their own names have; the last one wins. */
+static bool mistaken(const struct pe *uki, size_t i, unsigned version)
+{
+	const char *name = uki->section[i].name;
+
+	for (size_t k = 0; k < MEASURED_N; k++)
+		if (version >= measured[k].since && strcmp(measured[k].name, name) != 0 &&
+		    strncmp(measured[k].name, name, strlen(measured[k].name)) == 0)
+			return true;
+	return stub_measures(name, version) && pe_section_find(uki, name) != &uki->section[i];
+}
+
+/* Is there something that makes the measurement depend on more than the file and the version? */
+static int check_sections(const struct pe *uki, unsigned version, struct err *e)
+{
+	size_t profiles = 0;
+
+	if (!pe_section_find(uki, ".linux"))
+		return err_set(e, ERR_INPUT, ENOENT, "it is no UKI: it has no .linux");
+	if (version == 0)
+		return unknown(e, "it has none of systemd's (.sdmagic)", "");
+	for (size_t i = 0; i < uki->n_sections; i++) {
+		const char *name = uki->section[i].name;
+
+		if (version > STUB_READ && !any_knows(name))
+			return unknown(e, "it is newer than 262 and there is", name);
+		if (version < STUB_PROFILES && mistaken(uki, i, version))
+			return unknown(e, "there is more than one, or one named alike:", name);
+		for (size_t k = 0; k < MEASURED_N; k++)
+			if (measured[k].hw && version >= measured[k].since &&
+			    strcmp(measured[k].name, name) == 0)
+				return unknown(e, "it depends on the machine because of", name);
+		profiles += version >= STUB_PROFILES && strcmp(name, ".profile") == 0;
+	}
+	return profiles > 1 ? unknown(e, "it depends on which profile is started", "") : 0;
+}
+
+/* The section that counts: of the profile, which begins at its .profile, else of those before. */
+static const struct pe_section *stub_section(const struct pe *uki, const char *name,
+					     unsigned version)
+{
+	const struct pe_section *base = NULL;
+	bool profile = false;
+
+	for (size_t i = 0; i < uki->n_sections; i++) {
+		const struct pe_section *s = &uki->section[i];
+
+		profile |= version >= STUB_PROFILES && strcmp(s->name, ".profile") == 0;
+		if (strcmp(s->name, name) != 0)
+			continue;
+		if (profile)
+			return s;
+		if (!base)
+			base = s;
+	}
+	return base;
+}
+
 int predict_pcr11(const struct pe *uki, const char *phases, uint8_t ret[SHA256_BYTES],
 		  struct err *e)
 {
@@ -252,10 +360,12 @@ int predict_pcr11(const struct pe *uki, const char *phases, uint8_t ret[SHA256_B
 	unsigned version = 0;
 	int r = predict_stub_version(uki, &version, e);
 
-	for (size_t i = 0; r >= 0 && i < sizeof(measured) / sizeof(measured[0]); i++) {
-		const struct pe_section *s = pe_section_find(uki, measured[i].name);
+	if (r >= 0)
+		r = check_sections(uki, version, e);
+	for (size_t i = 0; r >= 0 && i < MEASURED_N; i++) {
+		const struct pe_section *s = stub_section(uki, measured[i].name, version);
 
-		if (!s || version < measured[i].since)
+		if (!s || s->virtual_size == 0 || version < measured[i].since)
 			continue;
 		r = measure(pcr, measured[i].name, strlen(measured[i].name) + 1, e);
 		if (r >= 0)

@@ -15,7 +15,7 @@ struct sys;
 
 /*
  * The SHA-256 PCR values that a boot from given files must lead to (UAPI.5, TCG PC Client Platform
- * Firmware Profile, as OVMF and systemd-boot and systemd-stub 252 do it, measured). All start from
+ * Firmware Profile, as OVMF and systemd-boot and systemd-stub do it). All start from
  * 32 zero bytes.
  */
 
@@ -49,7 +49,10 @@ int predict_secure_boot(bool on, uint8_t ret[SHA256_BYTES], struct err *e)
 /*
  * The sections of a UKI that its stub measures, name and content each, in the stub's order; then
  * the phases of systemd-pcrphase: "enter-initrd:leave-initrd", "" for none. The version of the stub
- * is read from .sdmagic: 252 measures fewer sections than its successors.
+ * is read from .sdmagic, as each measures more sections than its predecessors; 252 to 262 are
+ * known. ERR_INPUT -EOPNOTSUPP where file and version do not decide: another stub, sections chosen
+ * by the machine (.dtbauto, .efifw), more than one .profile, sections that 256 and before mix up.
+ * ERR_INPUT -ENOENT when there is no .linux.
  */
 int predict_pcr11(const struct pe *uki, const char *phases, uint8_t ret[SHA256_BYTES],
 		  struct err *e) __attribute__((warn_unused_result));

@@ -178,7 +178,10 @@ static int check_pcr11(struct audit *a, struct err *e)
 	const char *phases;
 
 	if (!a->has_pcr11)
-		return 0;
+		return a->uki.have ? report_add(&a->rep, "tpm.pcr11", REPORT_ABSENT, NULL, e,
+						"What PCR 11 should be cannot be told: %s.",
+						a->no_pcr11.text)
+				   : 0;
 	if (predict_phases_to(a->pcr11, a->pcrs.value[11], &phases)) {
 		uint8_t want[32];
 		int r;

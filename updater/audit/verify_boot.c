@@ -267,7 +267,12 @@ static int check_pcr11(struct verify *v, struct err *e)
 
 	if (!(v->pcrs.have >> 11 & 1))
 		return add_missing(v, "attest.pcr11", 11, e);
-	if (predict_pcr11(v->uki.pe, "", pcr, &why) < 0)
+	r = predict_pcr11(v->uki.pe, "", pcr, &why);
+	if (r == -EOPNOTSUPP)
+		return report_add(v->rep, "attest.pcr11", REPORT_WARN, verify_by("node"), e,
+				  "What PCR 11 should be cannot be told from %s: %s.", v->uki.file,
+				  why.text);
+	if (r < 0)
 		return report_unreadable(v->rep, "attest.pcr11", &why, e);
 	if (predict_phases_to(pcr, v->pcrs.value[11], &phases)) {
 		o = verify_by(verify_hardware(v->chain));
