@@ -2,6 +2,9 @@
 #include "bootctl/choice.h"
 
 #include <ctype.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -23,17 +26,27 @@ static int lower(char c)
 	return c >= 'A' && c <= 'Z' ? c + 32 : c;
 }
 
-/* The loader compares ids after folding case; names are shorter than BOOT_NAME_MAX by contract. */
-static int compare_file(const char *a, const char *b)
+/* What the loader calls the entry; names are shorter than BOOT_NAME_MAX by contract. */
+static void id_of(const struct choice_entry *e, char out[BOOT_NAME_MAX])
+{
+	const char *plus = e->bare && e->counted ? strrchr(e->file, '+') : NULL;
+	const char *dot = plus ? strrchr(plus, '.') : NULL;
+	size_t n = 0;
+
+	for (const char *s = e->file; *s && n < BOOT_NAME_MAX - 1; s++) {
+		if (dot && s == plus)
+			s = dot;
+		out[n++] = (char)lower(*s);
+	}
+	out[n] = '\0';
+}
+
+static int compare_id(const struct choice_entry *a, const struct choice_entry *b)
 {
 	char x[BOOT_NAME_MAX], y[BOOT_NAME_MAX];
-	size_t n = 0, m = 0;
 
-	for (; n < sizeof(x) - 1 && a[n]; n++)
-		x[n] = (char)lower(a[n]);
-	for (; m < sizeof(y) - 1 && b[m]; m++)
-		y[m] = (char)lower(b[m]);
-	x[n] = y[m] = '\0';
+	id_of(a, x);
+	id_of(b, y);
 	return version_compare(x, y);
 }
 
@@ -70,11 +83,12 @@ int choice_compare(const struct choice_entry *a, const struct choice_entry *b)
 	if (has(a->sort_key))
 		r = compare_keyed(a, b);
 	/*
-	 * systemd-boot's id is the file name with its counter; bootctl's has none. And of two files
-	 * with one id bootctl 252 lists the one with fewer tries first; the loader is who boots.
+	 * The id of systemd-boot 252 is the file name with its counter; bootctl's has none. And of
+	 * two files with one id bootctl lists the one with fewer tries first; the loader is who
+	 * boots.
 	 */
 	if (r == 0)
-		r = -compare_file(a->file, b->file);
+		r = -compare_id(a, b);
 	if (r != 0 || !a->counted || !b->counted)
 		return r;
 	r = -compare_u32(a->left, b->left);
@@ -94,42 +108,136 @@ void choice_sort(struct choice_entry *e, size_t n)
 	}
 }
 
-static size_t find(const struct choice_entry *e, size_t n, const char *pattern)
+static size_t find_if(const struct choice_entry *e, size_t n, const char *pattern, bool bad_too)
 {
-	size_t i = 0;
+	char id[BOOT_NAME_MAX];
 
 	if (!has(pattern))
 		return n;
-	while (i < n && !choice_glob(pattern, e[i].file))
-		i++;
-	return i;
+	for (size_t i = 0; i < n; i++) {
+		id_of(&e[i], id);
+		if (choice_glob(pattern, id) && (bad_too || !is_bad(&e[i])))
+			return i;
+	}
+	return n;
+}
+
+static size_t find(const struct choice_entry *e, size_t n, const char *pattern)
+{
+	return find_if(e, n, pattern, true);
+}
+
+static const char *saved_or(const char *pattern, const char *saved)
+{
+	return pattern && strcasecmp(pattern, "@saved") == 0 ? saved : pattern;
 }
 
 /*
  * systemd-boot 252, config_select_default_entry(): one-shot, then the variable, then loader.conf,
  * then the first that is not automatic. None of these looks at the counters: a bad entry is only
- * sorted last, so that it boots when it is named or when nothing else is there.
+ * sorted last, so that it boots when it is named or when nothing else is there. What 260 calls
+ * preferred does look, and comes before the default.
  */
 size_t choice_next(const struct choice_entry *e, size_t n, const struct choice_wish *wish,
 		   enum choice_why *ret_why)
 {
-	bool var_saved = wish->var && strcasecmp(wish->var, "@saved") == 0;
-	bool conf_saved = wish->conf && strcasecmp(wish->conf, "@saved") == 0;
 	size_t i = find(e, n, wish->oneshot);
 
 	*ret_why = CHOICE_ONESHOT;
 	if (i < n)
 		return i;
+	*ret_why = CHOICE_PREFERRED;
+	i = find_if(e, n, saved_or(wish->preferred_var, wish->saved), false);
+	if (i == n)
+		i = find_if(e, n, saved_or(wish->preferred_conf, wish->saved), false);
+	if (i < n)
+		return i;
 	*ret_why = CHOICE_VAR;
-	i = find(e, n, var_saved ? wish->saved : wish->var);
+	i = find(e, n, saved_or(wish->var, wish->saved));
 	if (i < n)
 		return i;
 	*ret_why = CHOICE_CONF;
-	i = find(e, n, conf_saved ? wish->saved : wish->conf);
+	i = find(e, n, saved_or(wish->conf, wish->saved));
 	if (i < n)
 		return i;
 	*ret_why = n > 0 ? CHOICE_FIRST : CHOICE_NONE;
 	return 0;
+}
+
+/* "systemd-boot 257.13-1~deb13u1": 257 and 13; 0 and 0 for what is no such text. */
+static void loader_version(const char *info, unsigned long *ret_major, unsigned long *ret_minor)
+{
+	static const char name[] = "systemd-boot ";
+	char *end;
+
+	*ret_major = *ret_minor = 0;
+	if (strncmp(info, name, sizeof(name) - 1) != 0)
+		return;
+	*ret_major = strtoul(info + sizeof(name) - 1, &end, 10);
+	if (*end == '.')
+		*ret_minor = strtoul(end + 1, NULL, 10);
+}
+
+struct choice_loader choice_loader(const char *info, const char *selected, const char *count_path)
+{
+	struct choice_loader l = { CHOICE_MAYBE, CHOICE_MAYBE };
+	struct boot_entry_name en;
+	unsigned long major, minor;
+
+	loader_version(info, &major, &minor);
+	if (major > 0)
+		l.preferred = major >= 260 ? CHOICE_YES : CHOICE_NO;
+	/* stable releases in between may have it or not */
+	if (major >= 259 || (major == 258 && minor >= 3) || (major == 257 && minor >= 13))
+		l.bare = CHOICE_YES;
+	else if ((major > 0 && major <= 254) || (major == 257 && minor <= 7))
+		l.bare = CHOICE_NO;
+	if (has(count_path) && boot_entry_name_parse(selected, strlen(selected), &en, NULL) >= 0)
+		l.bare = en.counted ? CHOICE_NO : CHOICE_YES;
+	return l;
+}
+
+static size_t next_under(bool bare, bool preferred, struct choice_entry *e, size_t n,
+			 const struct choice_wish *wish, enum choice_why *ret_why)
+{
+	struct choice_wish w = *wish;
+	size_t i;
+
+	if (!preferred)
+		w.preferred_var = w.preferred_conf = NULL;
+	for (i = 0; i < n; i++)
+		e[i].bare = bare;
+	choice_sort(e, n);
+	i = choice_next(e, n, &w, ret_why);
+	return i < n ? e[i].index : SIZE_MAX;
+}
+
+size_t choice_next_of(const struct choice_loader *l, struct choice_entry *e, size_t n,
+		      const struct choice_wish *wish, enum choice_why *ret_why)
+{
+	enum choice_why why = CHOICE_NONE;
+	size_t found = SIZE_MAX;
+	bool first = true;
+
+	for (unsigned k = 0; k < 4; k++) {
+		bool bare = k & 1, preferred = k & 2;
+		size_t i;
+
+		if (l->bare == (bare ? CHOICE_NO : CHOICE_YES) ||
+		    l->preferred == (preferred ? CHOICE_NO : CHOICE_YES))
+			continue;
+		i = next_under(bare, preferred, e, n, wish, &why);
+		if (!first && i != found) {
+			*ret_why = CHOICE_UNSURE;
+			return n;
+		}
+		/* of several reasons the first that is more than the order */
+		if (first || *ret_why == CHOICE_FIRST)
+			*ret_why = why;
+		found = i;
+		first = false;
+	}
+	return found == SIZE_MAX ? n : found;
 }
 
 const char *choice_why_text(enum choice_why why)
@@ -137,12 +245,16 @@ const char *choice_why_text(enum choice_why why)
 	switch (why) {
 	case CHOICE_ONESHOT:
 		return "one-shot variable";
+	case CHOICE_PREFERRED:
+		return "preferred entry";
 	case CHOICE_VAR:
 		return "default variable";
 	case CHOICE_CONF:
 		return "loader.conf";
 	case CHOICE_FIRST:
 		return "first in order";
+	case CHOICE_UNSURE:
+		return "a default that versions of the loader read in different ways";
 	case CHOICE_NONE:
 		break;
 	}
@@ -210,18 +322,19 @@ bool choice_glob(const char *pattern, const char *text)
 	return !*pattern;
 }
 
-/* Narrows [*p, *end) to the value when the line is `default VALUE`. */
-static bool conf_value(const char **p, const char **end)
+/* Narrows [*p, *end) to the value when the line is `key VALUE`. */
+static bool conf_value(const char **p, const char **end, const char *key)
 {
 	const char *q = *p, *stop = *end;
+	ptrdiff_t n = (ptrdiff_t)strlen(key);
 
 	while (q < stop && isspace((unsigned char)*q))
 		q++;
 	while (stop > q && isspace((unsigned char)stop[-1]))
 		stop--;
-	if (stop - q < 8 || memcmp(q, "default", 7) != 0 || !isblank((unsigned char)q[7]))
+	if (stop - q <= n || memcmp(q, key, (size_t)n) != 0 || !isblank((unsigned char)q[n]))
 		return false;
-	q += 8;
+	q += n + 1;
 	while (q < stop && isblank((unsigned char)*q))
 		q++;
 	if (stop - q >= 2 && *q == '"' && stop[-1] == '"') {
@@ -233,7 +346,7 @@ static bool conf_value(const char **p, const char **end)
 	return true;
 }
 
-void choice_conf_default(const char *p, size_t n, char *out, size_t cap)
+void choice_conf_value(const char *p, size_t n, const char *key, char *out, size_t cap)
 {
 	const char *end = p + n;
 
@@ -244,7 +357,7 @@ void choice_conf_default(const char *p, size_t n, char *out, size_t cap)
 
 		p = nl ? nl + 1 : end;
 		/* longer than any file name: matches nothing */
-		if (!conf_value(&v, &stop) || (size_t)(stop - v) >= cap)
+		if (!conf_value(&v, &stop, key) || (size_t)(stop - v) >= cap)
 			continue;
 		memcpy(out, v, (size_t)(stop - v));
 		out[stop - v] = '\0';

@@ -313,23 +313,56 @@ static const char *var_get(struct sys *sys, int efivars, enum loader_var v,
 	return buf;
 }
 
-static int conf_default(struct sys *sys, int esp, char *out, size_t cap, struct err *e)
+/* The file loader.conf; *ret stays NULL without one. */
+static int conf_read(struct sys *sys, int esp, char **ret, size_t *ret_n, struct err *e)
 {
 	AUTO_SYS_FD dir = { sys, sys->ops->open(sys, esp, "loader", O_RDONLY | O_DIRECTORY, 0) };
-	AUTO_FREE char *p = NULL;
 	struct err why = ERR_INIT;
-	size_t n = 0;
 	int r;
 
-	out[0] = '\0';
 	if (dir.fd < 0)
 		return 0;
-	r = file_read(sys, dir.fd, "loader.conf", CONF_MAX, &p, &n, &why);
+	r = file_read(sys, dir.fd, "loader.conf", CONF_MAX, ret, ret_n, &why);
 	if (r == -ENOENT)
 		return 0;
+	return r < 0 ? err_set(e, why.kind, why.os, "ESP: %s", why.text) : 0;
+}
+
+static struct choice_loader loader_of(struct sys *sys, int efivars)
+{
+	char info[LOADER_VAR_MAX], selected[LOADER_VAR_MAX], count_path[LOADER_VAR_MAX];
+	const char *i = var_get(sys, efivars, LOADER_INFO, info);
+	const char *s = var_get(sys, efivars, LOADER_ENTRY_SELECTED, selected);
+	const char *c = var_get(sys, efivars, LOADER_BOOT_COUNT_PATH, count_path);
+
+	return choice_loader(i ? i : "", s ? s : "", c ? c : "");
+}
+
+/* What is asked for, and where the words of it lie. */
+struct wish {
+	struct choice_wish w;
+	char oneshot[LOADER_VAR_MAX], preferred[LOADER_VAR_MAX], var[LOADER_VAR_MAX];
+	char saved[LOADER_VAR_MAX], conf[BOOT_NAME_MAX], conf_preferred[BOOT_NAME_MAX];
+};
+
+static int wish_read(struct sys *sys, int esp, int efivars, struct wish *w, struct err *e)
+{
+	AUTO_FREE char *p = NULL;
+	size_t n = 0;
+	int r = conf_read(sys, esp, &p, &n, e);
+
 	if (r < 0)
-		return err_set(e, why.kind, why.os, "ESP: %s", why.text);
-	choice_conf_default(p, n, out, cap);
+		return r;
+	choice_conf_value(p ? p : "", n, "default", w->conf, sizeof(w->conf));
+	choice_conf_value(p ? p : "", n, "preferred", w->conf_preferred, sizeof(w->conf_preferred));
+	w->w = (struct choice_wish){
+		.oneshot = var_get(sys, efivars, LOADER_ENTRY_ONE_SHOT, w->oneshot),
+		.preferred_var = var_get(sys, efivars, LOADER_ENTRY_PREFERRED, w->preferred),
+		.preferred_conf = w->conf_preferred,
+		.var = var_get(sys, efivars, LOADER_ENTRY_DEFAULT, w->var),
+		.conf = w->conf,
+		.saved = var_get(sys, efivars, LOADER_ENTRY_LAST_BOOTED, w->saved),
+	};
 	return 0;
 }
 
@@ -337,26 +370,20 @@ static int conf_default(struct sys *sys, int esp, char *out, size_t cap, struct 
 int esp_next(struct sys *sys, int esp, int efivars, const struct esp_entry *entries, size_t n,
 	     size_t *ret, enum choice_why *ret_why, struct err *e)
 {
-	char oneshot[LOADER_VAR_MAX], var[LOADER_VAR_MAX], saved[LOADER_VAR_MAX];
-	char conf[BOOT_NAME_MAX];
 	AUTO_FREE struct choice_entry *c = calloc(n ? n : 1, sizeof(*c));
-	struct choice_wish wish = { .conf = conf };
+	struct choice_loader loader = loader_of(sys, efivars);
+	struct wish wish;
 	size_t shown = 0, k;
-	int r;
+	int r = c ? wish_read(sys, esp, efivars, &wish, e)
+		  : err_set(e, ERR_HOST, ENOMEM, "out of memory");
 
-	if (!c)
-		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
-	r = conf_default(sys, esp, conf, sizeof(conf), e);
 	if (r < 0)
 		return r;
-	wish.oneshot = var_get(sys, efivars, LOADER_ENTRY_ONE_SHOT, oneshot);
-	wish.var = var_get(sys, efivars, LOADER_ENTRY_DEFAULT, var);
-	wish.saved = var_get(sys, efivars, LOADER_ENTRY_LAST_BOOTED, saved);
 	for (size_t i = 0; i < n; i++)
 		if (entries[i].shown)
 			choice_from(&entries[i], i, &c[shown++]);
-	k = choice_next(c, shown, &wish, ret_why);
-	*ret = k < shown ? c[k].index : n;
+	k = choice_next_of(&loader, c, shown, &wish.w, ret_why);
+	*ret = *ret_why == CHOICE_UNSURE || *ret_why == CHOICE_NONE ? n : k;
 	return 0;
 }
 

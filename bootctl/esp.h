@@ -45,7 +45,9 @@ int esp_get(struct sys *sys, int esp, const char *id, struct esp_entry *ret, str
 
 /*
  * Which of entries[0..n) from esp_list() boots next: *ret is its index, or n. Reads loader.conf and
- * the loader's variables (efivars -1: none).
+ * the loader's variables (efivars -1: none). A default may name an entry to one version of the
+ * loader and not to another: when it is not known which is there, *ret is n and *ret_why
+ * CHOICE_UNSURE.
  */
 int esp_next(struct sys *sys, int esp, int efivars, const struct esp_entry *entries, size_t n,
 	     size_t *ret, enum choice_why *ret_why, struct err *e)

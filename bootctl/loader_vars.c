@@ -21,6 +21,7 @@ const char *loader_var_name(enum loader_var v)
 		[LOADER_BOOT_COUNT_PATH] = "LoaderBootCountPath",
 		[LOADER_ENTRY_SELECTED] = "LoaderEntrySelected",
 		[LOADER_ENTRY_DEFAULT] = "LoaderEntryDefault",
+		[LOADER_ENTRY_PREFERRED] = "LoaderEntryPreferred",
 		[LOADER_ENTRY_ONE_SHOT] = "LoaderEntryOneShot",
 		[LOADER_ENTRY_LAST_BOOTED] = "LoaderEntryLastBooted",
 		[LOADER_DEVICE_PART_UUID] = "LoaderDevicePartUUID",

@@ -22,6 +22,7 @@ enum loader_var {
 	LOADER_BOOT_COUNT_PATH, /* "\EFI\Linux\os_1+2-1.efi": the counted entry that runs */
 	LOADER_ENTRY_SELECTED,  /* what was started; sd-boot 252 writes it with the counter */
 	LOADER_ENTRY_DEFAULT,
+	LOADER_ENTRY_PREFERRED, /* read by sd-boot 260 and later */
 	LOADER_ENTRY_ONE_SHOT,
 	LOADER_ENTRY_LAST_BOOTED,
 	LOADER_DEVICE_PART_UUID, /* the ESP the loader came from */

@@ -240,6 +240,10 @@ static int do_next(struct host *h, const char *arg, struct err *e)
 		r = esp_next(h->sys, h->esp.fd, h->efivars.fd, l, n, &next, &why, e);
 	if (r < 0)
 		return r;
+	if (why == CHOICE_UNSURE)
+		return err_set(e, ERR_HOST, ENODATA,
+			       "what boots next is chosen by %s: clear that choice",
+			       choice_why_text(why));
 	if (next == n)
 		return err_set(e, ERR_HOST, ENOENT, "no entry on %s can boot", h->path);
 	if (h->opt->json) {

@@ -189,7 +189,12 @@ class Store(Base):
         (self.esp / "loader/loader.conf").write_text("timeout 0\ndefault proa_1.0.0*\n")
         self.assertEqual(self.ctl("next").stdout, "proa_1.0.0+3-0.efi (loader.conf)\n")
         self.var("LoaderEntryDefault", LOADER, "proa_1.1.0+*.efi\0".encode("utf-16le"))
-        self.assertEqual(self.ctl("next").stdout, "proa_1.1.0+3-0.efi (default variable)\n")
+        self.refused("versions of the loader read in different ways", "next")
+        self.assertFalse([e for e in self.entries() if e["next"]])
+        for version, want in (("259", "proa_1.0.0+3-0.efi (loader.conf)"),
+                              ("252.39-1~deb12u2", "proa_1.1.0+3-0.efi (default variable)")):
+            self.var("LoaderInfo", LOADER, f"systemd-boot {version}\0".encode("utf-16le"))
+            self.assertEqual(self.ctl("next").stdout, want + "\n")
         self.var("LoaderEntryOneShot", LOADER, "Proa_1.2.0+*.EFI\0".encode("utf-16le"))
         self.assertEqual(self.ctl("next").stdout, "proa_1.2.0+0-0.efi (one-shot variable)\n")
 

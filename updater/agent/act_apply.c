@@ -107,7 +107,11 @@ static int check_next(struct act *a, const struct boot_entry_name *name, struct 
 		return r;
 	if (h->next < h->n_entries && boot_entry_same_id(&h->entries[h->next].name, name))
 		return 0;
-	if (h->next == h->n_entries)
+	if (h->next_why == CHOICE_UNSURE)
+		r = err_set(e, ERR_HOST, EBUSY,
+			    "what boots next is chosen by %s: clear that choice and apply again",
+			    choice_why_text(h->next_why));
+	else if (h->next == h->n_entries)
 		r = err_set(e, ERR_HOST, ENOENT, "the loader would not show %s", name->file);
 	else
 		r = err_set(e, ERR_HOST, EBUSY,
@@ -175,6 +179,11 @@ static int check_free(const struct act *a, struct err *e)
 {
 	const struct host *h = a->host;
 
+	if (a->leave && h->next_why == CHOICE_UNSURE)
+		return err_set(e, ERR_HOST, EBUSY,
+			       "what boots next is chosen by %s: clear that choice and go back "
+			       "again",
+			       choice_why_text(h->next_why));
 	if (!a->leave || h->next == h->n_entries || h->next_why == CHOICE_FIRST)
 		return 0;
 	return err_set(

@@ -66,6 +66,12 @@ static bool boots_next(const struct host *h, const struct record *rec, struct re
 	char name[HOST_RELEASE_MAX];
 
 	host_release_name(h, version, name);
+	if (h->next_why == CHOICE_UNSURE) {
+		(void)snprintf(f->other, sizeof(f->other),
+			       "what boots next is chosen by %s: clear that choice",
+			       choice_why_text(h->next_why));
+		return false;
+	}
 	if (h->next == h->n_entries) {
 		(void)snprintf(
 			f->other, sizeof(f->other),

@@ -204,6 +204,10 @@ int audit_next(struct audit *a, const char *phases, struct err *e)
 		r = esp_next(a->ev.sys, a->ev.esp, a->ev.efivars, entries, n, &next, &how, &why);
 	if (r < 0)
 		r = report_unreadable(&a->rep, "next.entry", &why, e);
+	else if (how == CHOICE_UNSURE)
+		r = report_add(&a->rep, "next.entry", REPORT_WARN, NULL, e,
+			       "What boots next cannot be told, it is chosen by %s.",
+			       choice_why_text(how));
 	else if (next == n)
 		r = report_add(&a->rep, "next.entry", REPORT_FAIL, NULL, e,
 			       "The loader will find no entry.");

@@ -189,7 +189,9 @@ int health_condemn(struct health_boot *b, enum health_verdict *ret, struct err *
 	r = esp_next(b->sys, b->esp, b->efivars, entries, n, &next, &why, e);
 	if (r < 0)
 		return r;
-	*ret = next < n && boot_entry_same_id(&entries[next].name, &name) ? HEALTH_STAY_PINNED
-									  : HEALTH_FALL_BACK;
+	/* not sure: a reboot might bring up the same again, for ever */
+	*ret = why == CHOICE_UNSURE || (next < n && boot_entry_same_id(&entries[next].name, &name))
+		       ? HEALTH_STAY_PINNED
+		       : HEALTH_FALL_BACK;
 	return 0;
 }
