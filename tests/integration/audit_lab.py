@@ -152,8 +152,9 @@ class Machine:
 
     # -- what firmware and kernel leave behind ------------------------------------------------------
 
-    def boot(self, secure=1, extra_cmdline="", phases=()):
-        """As if this machine had just booted from its disk."""
+    def boot(self, secure=1, extra_cmdline="", phases=(), handed=1, separator=None):
+        """As if this machine had just booted from its disk. handed: how often loader and stub measure
+        the command line; separator: the word that systemd 261 extends PCRs by."""
         db, dbx, pk = base.db, base.dbx, base.pk
         loader, uki = self.esp / "EFI/systemd/systemd-bootx64.efi", self.uki()
         log = EventLog()
@@ -171,27 +172,30 @@ class Machine:
         log.image(authenticode(uki))
         parts = sections(uki)
         cmdline = parts[".cmdline"].decode().rstrip("\0\n")
-        log.add(12, 13, (cmdline + extra_cmdline + "\0").encode("utf-16-le"))
+        for _ in range(handed):
+            log.add(12, 13, (cmdline + extra_cmdline + "\0").encode("utf-16-le"))
         for name in measured():
             if name in parts:
                 for data in (name.encode() + b"\0", parts[name]):
                     log.add(11, 13, name.encode("utf-16-le"),
                             (hashlib.sha1(data).digest(), sha(data)))
         self.write(LOG, log.bytes())
-        self.set_pcrs(phases)
+        self.set_pcrs(phases, separator)
         self.write("proc/cmdline", cmdline + extra_cmdline + "\n")
         self.text_var("LoaderEntrySelected", "web_1.0.0+3.efi")
         self.text_var("LoaderImageIdentifier", "\\EFI\\systemd\\systemd-bootx64.efi")
         self.log = log
         self.set_table()
 
-    def set_pcrs(self, phases=()):
+    def set_pcrs(self, phases=(), separator=None):
         """The judge replays the log; what it computes is what this TPM has."""
         out = sh("tpm2_eventlog", self.root / LOG, want=None).stdout
         bank = out.split("\npcrs:")[1].split("sha256:")[1]
         values = {int(i): v for i, v in re.findall(r"(\d+) *: 0x([0-9a-f]{64})", bank)}
         for word in phases:
             values[11] = sha(bytes.fromhex(values[11]) + sha(word.encode())).hex()
+        for i in (*range(8), 9, 12, 13, 14) if separator else ():
+            values[i] = sha(bytes.fromhex(values.get(i, "00" * 32)) + sha(separator)).hex()
         for i in range(24):
             self.write("sys/class/tpm/tpm0/pcr-sha256/%d" % i,
                        values.get(i, "00" * 32).upper() + "\n")

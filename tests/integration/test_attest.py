@@ -84,12 +84,15 @@ class Attested(unittest.TestCase):
         return {i[7:] for i, c in r.checks.items()
                 if c.get("evidence", {}).get("proved_by") == "hardware"}
 
-    def other_boot(self, m):
+    def other_boot(self, m, separator=None):
         """A TPM that the firmware of m led to m's event log, and what m then attests."""
         m.write(LOG, m.log.bytes())
-        m.set_pcrs()
+        m.set_pcrs(separator=separator)
         tpm = Tpm(m.log)
         self.addCleanup(tpm.stop)
+        if separator:
+            tpm.tool("tpm2_pcrextend", *("%d:sha256=%s" % (i, sha(separator).hex())
+                                         for i in (*range(8), 9, 12, 13, 14)))
         name = re.search("key: ([0-9a-f]{68})\n",
                          sh(BIN / "proa-audit", "keys", "--tpm", tpm.tcti).stdout).group(1)
         return self.attest(self.key, machine=m, tpm=tpm), name
@@ -330,6 +333,22 @@ class Attested(unittest.TestCase):
             r = self.verify(envelope, ak=name)
             self.assertEqual(self.by(r, "attest.usr"), ("warn", "node"), extra[:20])
             self.assertEqual(r.problems() - {"attest.report"}, {"attest.pcr12"})
+
+    def test_newer_boots(self):
+        """No command line is handed over, so that of the UKI is taken; the OS is separated."""
+        for separator in (None, b"os-separator", b"another word"):
+            m = good.copy()
+            m.boot(handed=0)
+            envelope, name = self.other_boot(m, separator)
+            r = self.verify(envelope, ak=name)
+            if separator == b"another word":
+                self.assertLessEqual({"attest.log", "attest.pcr4", "attest.pcr12"}, r.problems())
+                self.assertNotIn("usr", self.hardware(r))
+                continue
+            self.assertEqual(r.problems() - {"attest.report"}, set(), r.doc)
+            self.assertLessEqual({"log", "pcr4", "pcr12", "usr", "uki-own"}, self.hardware(r))
+            r = self.verify(envelope, ak=name, uki=False)
+            self.assertEqual(self.by(r, "attest.usr"), ("warn", "node"))
 
     def test_secure_boot_off(self):
         """PCR 7 begins with SecureBoot; a second one that root extends later is not the firmware's."""

@@ -186,6 +186,18 @@ class Good(unittest.TestCase):
         r = m.report()
         self.assertEqual((r.verdict("tpm.replay"), r.verdict("tpm.pcr11")), ("pass", "pass"))
 
+    def test_newer_boots(self):
+        """systemd-boot 257 hands no command line over; 261 separates the OS from the firmware."""
+        for handed in (0, 1, 2):
+            for separator in (None, b"os-separator", b"another word"):
+                m = good.copy()
+                m.boot(handed=handed, separator=separator)
+                r, ids = m.report(), ("tpm.pcr4", "tpm.pcr7", "tpm.pcr12", "tpm.replay")
+                want = {"fail"} if separator == b"another word" else {"pass"}
+                self.assertEqual({r.verdict(i) for i in ids}, want, (handed, separator))
+        m.boot(handed=2, extra_cmdline=" init=/bin/sh")
+        self.assertEqual(m.report().verdict("tpm.pcr12"), "fail")
+
     def test_schema(self):
         """Each report is what docs/audit-report.schema.json says, as jsonschema reads it."""
         judge = jsonschema.Draft202012Validator(json.loads(

@@ -380,21 +380,59 @@ int predict_pcr11(const struct pe *uki, const char *phases, uint8_t ret[SHA256_B
 	return r;
 }
 
-int predict_pcr12(const char *cmdline, uint8_t ret[SHA256_BYTES], struct err *e)
+static int cmdline_digest(const char *cmdline, uint8_t ret[SHA256_BYTES], struct err *e)
 {
-	uint8_t pcr[SHA256_BYTES] = { 0 };
 	AUTO_FREE uint8_t *wide = calloc(CMDLINE_MAX + 1, 2);
-	int n, r;
+	int n;
 
 	if (!wide)
 		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
 	n = utf8_to_utf16(cmdline, wide, 2 * (size_t)CMDLINE_MAX, e);
 	if (n < 0)
 		return n;
-	r = measure(pcr, wide, (size_t)n + 2, e);
+	sha256(wide, (size_t)n + 2, ret);
+	return 0;
+}
+
+int predict_pcr12(const char *cmdline, uint8_t ret[SHA256_BYTES], struct err *e)
+{
+	uint8_t pcr[SHA256_BYTES] = { 0 }, d[SHA256_BYTES];
+	int r = cmdline_digest(cmdline, d, e);
+
+	if (r >= 0)
+		r = extend(pcr, d, e);
 	if (r >= 0)
 		memcpy(ret, pcr, sizeof(pcr));
 	return r;
+}
+
+bool predict_rests_on(unsigned pcr, const uint8_t from[SHA256_BYTES],
+		      const uint8_t to[SHA256_BYTES])
+{
+	bool separated = pcr <= 7 || pcr == 9 || (pcr >= 12 && pcr <= 14);
+	uint8_t v[SHA256_BYTES];
+
+	memcpy(v, from, sizeof(v));
+	if (memcmp(v, to, sizeof(v)) == 0)
+		return true;
+	return separated && predict_phases(v, "os-separator", NULL) >= 0 &&
+	       memcmp(v, to, sizeof(v)) == 0;
+}
+
+bool predict_cmdline_to(const char *cmdline, const uint8_t tpm[SHA256_BYTES], unsigned *ret_times)
+{
+	uint8_t pcr[SHA256_BYTES] = { 0 }, text[SHA256_BYTES];
+
+	for (unsigned times = 0; times <= 2; times++) {
+		if (times > 0 &&
+		    (cmdline_digest(cmdline, text, NULL) < 0 || extend(pcr, text, NULL) < 0))
+			return false;
+		if (predict_rests_on(12, pcr, tpm)) {
+			*ret_times = times;
+			return true;
+		}
+	}
+	return false;
 }
 
 /* ---- the kernel inside ---- */

@@ -72,6 +72,19 @@ int predict_stub_version(const struct pe *uki, unsigned *ret, struct err *e)
 /* PCR 12: the command line as the loader hands it over, UTF-16 with its NUL. */
 int predict_pcr12(const char *cmdline, uint8_t ret[SHA256_BYTES], struct err *e)
 	__attribute__((warn_unused_result));
+/*
+ * Is tpm what PCR 12 is when a UKI runs with its own command line? Then *ret_times says how often
+ * it was handed over: 0 by systemd-boot 257, which leaves it to the stub; 1 by 252 and 254; 2 when
+ * the stub took it from there and measured it too (Secure Boot off).
+ */
+bool predict_cmdline_to(const char *cmdline, const uint8_t tpm[SHA256_BYTES], unsigned *ret_times);
+
+/*
+ * Is a PCR that the boot led to `from` now `to`? systemd 261 and later extends PCR 0 to 7, 9 and 12
+ * to 14 by the word "os-separator" in the initrd (systemd-pcrosseparator.service).
+ */
+bool predict_rests_on(unsigned pcr, const uint8_t from[SHA256_BYTES],
+		      const uint8_t to[SHA256_BYTES]);
 
 /* The Authenticode digest of the kernel that the UKI carries in .linux. -ENOENT (INPUT): none. */
 int predict_kernel(const struct pe *uki, uint8_t ret[SHA256_BYTES], struct err *e)

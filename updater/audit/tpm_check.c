@@ -53,12 +53,11 @@ static bool files_agree(const struct audit *a, unsigned pcr)
 {
 	const uint8_t *tpm = a->pcrs.value[pcr];
 	const char *phases;
-	uint8_t want[32];
+	unsigned times;
 
 	if (pcr == 11 && a->has_pcr11)
 		return predict_phases_to(a->pcr11, tpm, &phases);
-	return pcr == 12 && a->uki.have && predict_pcr12(a->cmdline, want, NULL) >= 0 &&
-	       memcmp(want, tpm, 32) == 0;
+	return pcr == 12 && a->uki.have && predict_cmdline_to(a->cmdline, tpm, &times);
 }
 
 static int check_replay(struct audit *a, struct err *e)
@@ -78,7 +77,7 @@ static int check_replay(struct audit *a, struct err *e)
 		if (!(b.have >> i & 1) || !(a->pcrs.have >> i & 1))
 			continue;
 		r = add_pcr(o, "tpm", i, a->pcrs.value[i], e);
-		if (memcmp(b.value[i], a->pcrs.value[i], 32) == 0)
+		if (predict_rests_on(i, b.value[i], a->pcrs.value[i]))
 			continue;
 		if (i == 11 && predict_phases_to(b.value[i], a->pcrs.value[i], &phases))
 			continue;
@@ -112,14 +111,15 @@ static int compare(struct audit *a, unsigned pcr, const uint8_t want[32], const 
 {
 	AUTO_JSON *o = json_object();
 	char id[16];
-	int r = add_pcr(o, "expected", pcr, want, e);
+	bool same = predict_rests_on(pcr, want, a->pcrs.value[pcr]);
+	int r = add_pcr(o, "expected", pcr, same ? a->pcrs.value[pcr] : want, e);
 
 	(void)snprintf(id, sizeof(id), "tpm.pcr%u", pcr);
 	if (r >= 0)
 		r = add_pcr(o, "tpm", pcr, a->pcrs.value[pcr], e);
 	if (r < 0)
 		return r;
-	if (memcmp(want, a->pcrs.value[pcr], 32) == 0)
+	if (same)
 		return report_add(&a->rep, id, REPORT_PASS, json_incref(o), e, "PCR %u is what %s.",
 				  pcr, from);
 	return report_add(&a->rep, id, REPORT_FAIL, json_incref(o), e,
@@ -138,7 +138,8 @@ static int check_pcr4(struct audit *a, struct err *e)
 	memcpy(image[2], a->kernel, 32);
 	r = predict_pcr4(image, 2, want, e);
 	/* with Secure Boot off, firmware loads the kernel too and measures it */
-	if (r >= 0 && memcmp(want, a->pcrs.value[4], 32) != 0 && a->has_kernel && !a->sb.enforced)
+	if (r >= 0 && !predict_rests_on(4, want, a->pcrs.value[4]) && a->has_kernel &&
+	    !a->sb.enforced)
 		r = predict_pcr4(image, 3, want, e);
 	return r < 0 ? r : compare(a, 4, want, "loader and UKI on the ESP lead to", e);
 }
@@ -200,10 +201,17 @@ static int check_pcr11(struct audit *a, struct err *e)
 static int check_pcr12(struct audit *a, struct err *e)
 {
 	uint8_t want[32];
+	unsigned times;
 	int r;
 
 	if (!a->uki.have)
 		return 0;
+	if (predict_cmdline_to(a->cmdline, a->pcrs.value[12], &times) && times != 1)
+		return compare(a, 12, a->pcrs.value[12],
+			       times == 0 ? "it is when the loader hands no command line over, and "
+					    "the UKI's own is taken"
+					  : "the command line of the UKI, measured twice, leads to",
+			       e);
 	r = predict_pcr12(a->cmdline, want, e);
 	return r < 0 ? r : compare(a, 12, want, "the command line of the UKI leads to", e);
 }

@@ -85,10 +85,10 @@ static int judge_pcr4(struct verify *v, struct err *e)
 		return 0;
 	r = predict_pcr4(image, 2, want, e);
 	/* with Secure Boot off, firmware loads the kernel too and measures it */
-	if (r >= 0 && memcmp(want, v->pcrs.value[4], 32) != 0 && v->uki.have &&
+	if (r >= 0 && !predict_rests_on(4, want, v->pcrs.value[4]) && v->uki.have &&
 	    predict_kernel(v->uki.pe, image[2], NULL) >= 0)
 		r = predict_pcr4(image, 3, want, e);
-	if (r < 0 || memcmp(want, v->pcrs.value[4], 32) != 0)
+	if (r < 0 || !predict_rests_on(4, want, v->pcrs.value[4]))
 		return r;
 	v->pcr4 = VERIFY_PCR4_WHOLE;
 	v->chain = v->quoted && v->loader.have && v->uki.have;
@@ -233,6 +233,25 @@ static int cmdline_root(const struct verify *v, uint8_t ret[32], struct err *e)
 	return found;
 }
 
+/*
+ * The loader handed nothing over, so the UKI ran with its own command line: of the auditor's copy,
+ * which is the one that was started when PCR 4 is whole.
+ */
+static int uki_root(const struct verify *v, uint8_t ret[32], struct err *e)
+{
+	AUTO_FREE struct uki *u = malloc(sizeof(*u));
+	unsigned times;
+
+	if (!u)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	if (!v->uki.have || v->pcr4 != VERIFY_PCR4_WHOLE || !(v->pcrs.have >> 12 & 1) ||
+	    uki_read_fd(v->o->sys, v->uki.fd.fd, u, NULL) < 0 || !u->has_usrhash ||
+	    !predict_cmdline_to(u->cmdline, v->pcrs.value[12], &times) || times != 0)
+		return 0;
+	memcpy(ret, u->usrhash, 32);
+	return 1;
+}
+
 static int check_usr(struct verify *v, struct err *e)
 {
 	uint8_t root[32];
@@ -241,6 +260,8 @@ static int check_usr(struct verify *v, struct err *e)
 	if (!v->has_usr)
 		return 0;
 	r = cmdline_root(v, root, e);
+	if (r == 0)
+		r = uki_root(v, root, e);
 	if (r < 0)
 		return r;
 	if (r == 0)
@@ -297,6 +318,7 @@ static int check_pcr12(struct verify *v, struct err *e)
 	AUTO_JSON *o = NULL;
 	struct err why = ERR_INIT;
 	uint8_t pcr[32];
+	unsigned times;
 	bool same;
 	int r;
 
@@ -307,16 +329,19 @@ static int check_pcr12(struct verify *v, struct err *e)
 	if (uki_read_fd(v->o->sys, v->uki.fd.fd, u, &why) < 0 ||
 	    predict_pcr12(u->cmdline, pcr, &why) < 0)
 		return report_unreadable(v->rep, "attest.pcr12", &why, e);
-	same = memcmp(pcr, v->pcrs.value[12], 32) == 0;
+	same = predict_cmdline_to(u->cmdline, v->pcrs.value[12], &times);
 	o = verify_by(same ? verify_hardware(v->chain) : "nobody");
-	r = json_put_hex(o, "expected_pcr12", pcr, 32, e);
+	r = json_put_hex(o, "expected_pcr12", same ? v->pcrs.value[12] : pcr, 32, e);
 	return r < 0 ? r
-		     : report_add(v->rep, "attest.pcr12", same ? REPORT_PASS : REPORT_FAIL,
-				  json_incref(o), e,
-				  same ? "The command line of %s leads to PCR 12."
-				       : "PCR 12 is not what the command line of %s leads to: the "
-					 "loader was told to hand over another one.",
-				  v->uki.file);
+		     : report_add(
+			       v->rep, "attest.pcr12", same ? REPORT_PASS : REPORT_FAIL,
+			       json_incref(o), e,
+			       same && times == 0 ? "The loader handed no command line over, and "
+						    "that of %s is taken (PCR 12)."
+			       : same             ? "The command line of %s leads to PCR 12."
+				      : "PCR 12 is not what the command line of %s leads to: the "
+					"loader was told to hand over another one.",
+			       v->uki.file);
 }
 
 int verify_boot(struct verify *v, struct err *e)
