@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "tests/delta_make.h"
 #include "tests/image_source.h"
+#include "updater/image/feed.h"
 #include "updater/image/patch.h"
 #include "updater/image/plan.h"
 #include "updater/image/write.h"
@@ -235,6 +236,103 @@ static void test_apply(void)
 }
 
 /* From any base: what the running slot has is not fetched. */
+static uint64_t counted;
+
+static ssize_t counting_pread(struct sys *s, int fd, void *p, size_t n, uint64_t off)
+{
+	ssize_t r = sys_linux()->ops->pread(sys_linux(), fd, p, n, off);
+
+	(void)s;
+	counted += r > 0 ? (uint64_t)r : 0;
+	return r;
+}
+
+static bool extents_have(const struct image_delta *d, size_t frame, uint64_t block)
+{
+	for (size_t i = d->first[frame]; i < d->first[frame + 1]; i++)
+		if (block >= d->extents[i].off && block < d->extents[i].off + d->extents[i].len)
+			return true;
+	return false;
+}
+
+/* Blocks that a frame's prefix has and none of those kept when it is gathered, counted one by one.
+ * *ret_all: all that it has. */
+static uint64_t prefix_lacks(const struct image_delta *d, size_t frame, uint64_t *ret_all)
+{
+	uint64_t lacks = 0;
+
+	for (size_t i = d->first[frame]; i < d->first[frame + 1]; i++)
+		for (uint64_t b = d->extents[i].off; b < d->extents[i].off + d->extents[i].len;
+		     b++) {
+			size_t seen = 0, had = frame;
+			bool kept = false;
+
+			/* a frame without a prefix pushes none out */
+			while (had-- > 0 && seen < IMAGE_PREFIXES - 1 && !kept) {
+				seen += d->first[had] < d->first[had + 1];
+				kept = extents_have(d, had, b);
+			}
+			lacks += !kept;
+			++*ret_all;
+		}
+	return lacks;
+}
+
+static void check_piece(struct pair *p, struct image_feed *f, const struct image_piece *c)
+{
+	uint8_t got[IMAGE_BLOCK];
+
+	for (uint64_t at = 0; at < c->len; at++) {
+		const struct image_part part = { c, IMAGE_BLOCK, at, 1 };
+
+		CHECK(image_feed_part(f, &part, got, &p->e) == 0, "%s", p->e.text);
+		CHECK(memcmp(got, p->to.data + (c->at + at) * IMAGE_BLOCK, sizeof(got)) == 0,
+		      "block %llu", (unsigned long long)(c->at + at));
+	}
+}
+
+/* Gives every block of every frame, which must be right; returns the bytes read for that. */
+static uint64_t frames_give(struct pair *p)
+{
+	CLEANUP(image_feed_done) struct image_feed f = { .sys = &p->f.sys };
+	const struct image_delta *d = p->d;
+	const struct image_frames frames = { d->frames, d->packed, d->raw_bytes, d };
+	const struct image_run run = { d->packed[0], frames_bytes(d) };
+
+	p->f.ops.pread = counting_pread;
+	p->f.sys.ops = &p->f.ops;
+	f.source[0] = p->job.base_data;
+	CHECK(image_feed_new(&f, &p->e) == 0, "%s", p->e.text);
+	CHECK(image_feed_begin(&f, &p->patch, &frames, &run, d->frames ? 1 : 0, &p->e) == 0, "%s",
+	      p->e.text);
+	counted = 0;
+	for (size_t i = 0; i < d->n_pieces; i++)
+		if (d->pieces[i].kind == IMAGE_PIECE_FRAME)
+			check_piece(p, &f, &d->pieces[i]);
+	return counted;
+}
+
+/* Of the base exactly what no kept prefix holds is read. */
+static void test_prefixes(void)
+{
+	uint64_t all = 0, lacking = 0;
+
+	for (unsigned k = 0; k < 24; k++) {
+		CLEANUP(pair_done) struct pair p;
+		uint64_t want = 0, n;
+
+		pair_new(&p, 300 + image_rnd(900), 1 + (unsigned)image_rnd(40));
+		pair_parse(&p);
+		n = frames_give(&p);
+		for (size_t i = 0; i < p.d->frames; i++)
+			want += prefix_lacks(p.d, i, &all);
+		CHECK(n == want * IMAGE_BLOCK, "%llu bytes read, %llu blocks wanted",
+		      (unsigned long long)n, (unsigned long long)want);
+		lacking += want;
+	}
+	CHECK(lacking < all, "no two prefixes overlapped");
+}
+
 static void test_any_base(void)
 {
 	for (unsigned k = 0; k < 60; k++) {
@@ -784,6 +882,7 @@ int main(void)
 {
 	dice_seed();
 	test_apply();
+	test_prefixes();
 	test_any_base();
 	test_rotten_base();
 	test_resume();

@@ -42,6 +42,8 @@
 #define IMAGE_DELTA_FRAME_MAX  ((size_t)512 << 10)
 #define IMAGE_PREFIX_MAX       ((size_t)2 << 20)
 #define IMAGE_EXTENTS_MAX      64u /* of one prefix */
+/* Prefixes of neighbouring frames overlap: a host keeps so many, and reads what they share once. */
+#define IMAGE_PREFIXES 4u
 
 /* The end of the way: a whole image or file. */
 struct image_whole {

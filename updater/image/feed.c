@@ -7,6 +7,12 @@
 
 #include "base/sys.h"
 
+static void prefixes_forget(struct image_feed *f)
+{
+	for (size_t i = 0; i < IMAGE_PREFIXES; i++)
+		f->prefix[i].frame = SIZE_MAX;
+}
+
 int image_feed_new(struct image_feed *f, struct err *e)
 {
 	int r = seekable_decoder_new(&f->decoder, e);
@@ -14,6 +20,7 @@ int image_feed_new(struct image_feed *f, struct err *e)
 	if (r < 0)
 		return r;
 	f->frame = SIZE_MAX;
+	prefixes_forget(f);
 	for (size_t i = 0; i < IMAGE_DELTA_SOURCES; i++)
 		image_direct_open(&f->direct[i], f->sys, &f->source[i], false);
 	return 0;
@@ -35,6 +42,25 @@ static int room_make(struct image_feed *f, size_t raw, struct err *e)
 	return 0;
 }
 
+/* The same for prefixes. Memory that none is long enough to touch costs nothing. */
+static int prefixes_make(struct image_feed *f, size_t longest, struct err *e)
+{
+	size_t cap = (longest + IMAGE_DIRECT_ALIGN - 1) & ~(IMAGE_DIRECT_ALIGN - 1);
+
+	prefixes_forget(f);
+	if (cap <= f->prefix_cap)
+		return 0;
+	f->prefix_cap = 0;
+	for (size_t i = 0; i < IMAGE_PREFIXES; i++) {
+		free(f->prefix[i].p);
+		f->prefix[i].p = aligned_alloc(IMAGE_DIRECT_ALIGN, cap);
+		if (!f->prefix[i].p)
+			return err_set(e, ERR_HOST, ENOMEM, "prefix of compressed frames");
+	}
+	f->prefix_cap = cap;
+	return 0;
+}
+
 void image_feed_done(struct image_feed *f)
 {
 	seekable_decoder_free(f->decoder);
@@ -42,7 +68,8 @@ void image_feed_done(struct image_feed *f)
 		image_direct_done(&f->direct[i]);
 	free(f->packed);
 	free(f->raw);
-	free(f->prefix);
+	for (size_t i = 0; i < IMAGE_PREFIXES; i++)
+		free(f->prefix[i].p);
 }
 
 void image_feed_forget(struct image_feed *f)
@@ -57,19 +84,12 @@ int image_feed_begin(struct image_feed *f, const struct image_source *src,
 		     const struct image_frames *frames, const struct image_run *runs, size_t n_runs,
 		     struct err *e)
 {
-	size_t prefix = frames->delta ? frames->delta->prefix_max : 0;
 	int r = room_make(f, image_frames_raw(frames), e);
 
+	if (r >= 0)
+		r = prefixes_make(f, frames->delta ? frames->delta->prefix_max : 0, e);
 	if (r < 0)
 		return r;
-	if (prefix > f->prefix_cap) {
-		uint8_t *p = realloc(f->prefix, prefix);
-
-		if (!p)
-			return err_set(e, ERR_HOST, ENOMEM, "prefix of compressed frames");
-		f->prefix = p;
-		f->prefix_cap = prefix;
-	}
 	f->src = src;
 	f->frames = *frames;
 	f->runs = runs;
@@ -136,9 +156,8 @@ static int fetch_seek(struct image_feed *f, uint64_t to, struct err *e)
 	return fetch_skip(f, to, e);
 }
 
-/* Neighbouring prefixes overlap, so they (`again`) go through the page cache; copies do not. */
 static int source_read(struct image_feed *f, unsigned s, uint64_t off, uint8_t *p, size_t n,
-		       bool again, struct err *e)
+		       struct err *e)
 {
 	struct image_direct *d = &f->direct[s];
 	int r;
@@ -146,35 +165,102 @@ static int source_read(struct image_feed *f, unsigned s, uint64_t off, uint8_t *
 	if (!image_direct_has(d, off, n))
 		return err_set(e, ERR_REFUSED, EBADMSG, "the base ends before byte %llu",
 			       (unsigned long long)(off + n));
-	if (again) {
-		r = sys_read_full(f->sys, d->area.fd, p, n, d->area.offset + off);
-		f->looked += n;
-	} else {
-		r = image_direct_read(d, off, p, n, &f->looked);
-		f->copied += n;
-	}
+	r = image_direct_read(d, off, p, n, &f->looked);
 	if (r < 0)
 		return err_set(e, ERR_HOST, -r, "read the base at byte %llu: %s",
 			       (unsigned long long)(d->area.offset + off), strerror(-r));
 	return 0;
 }
 
-/* Gathers the prefix of a frame; its length in *ret. */
-static int prefix_load(struct image_feed *f, size_t frame, size_t *ret, struct err *e)
+/* The same as prefix_find(), in one of them; *gap is cut instead of *n where it begins later. */
+static const uint8_t *prefix_look(const struct image_delta *d, const struct image_feed_prefix *kept,
+				  const struct image_extent *want, uint64_t *n, uint64_t *gap)
 {
+	uint64_t before = 0;
+
+	for (size_t i = d->first[kept->frame]; i < d->first[kept->frame + 1]; i++) {
+		const struct image_extent *x = &d->extents[i];
+		uint64_t end = x->off + x->len;
+
+		if (x->source == want->source && end > want->off) {
+			if (x->off <= want->off) {
+				*n = end - want->off < *n ? end - want->off : *n;
+				return kept->p + (before + want->off - x->off) * d->unit;
+			}
+			*gap = x->off - want->off < *gap ? x->off - want->off : *gap;
+		}
+		before += x->len;
+	}
+	return NULL;
+}
+
+/*
+ * Where a kept prefix holds units [want->off, want->off + *n) of a source, *n cut to how many it
+ * holds there. NULL when none holds the first; *n is cut to where one begins to.
+ */
+static const uint8_t *prefix_find(const struct image_feed *f, const struct image_extent *want,
+				  uint64_t *n)
+{
+	uint64_t gap = *n;
+
+	for (size_t k = 0; k < IMAGE_PREFIXES; k++) {
+		const uint8_t *had = NULL;
+
+		if (f->prefix[k].frame != SIZE_MAX)
+			had = prefix_look(f->frames.delta, &f->prefix[k], want, n, &gap);
+		if (had)
+			return had;
+	}
+	*n = gap;
+	return NULL;
+}
+
+/* The bytes of an extent: from the prefixes that are kept, and what they lack from the source. */
+static int extent_load(struct image_feed *f, const struct image_extent *x, uint8_t *p,
+		       struct err *e)
+{
+	const unsigned unit = f->frames.delta->unit;
+
+	for (uint64_t at = 0, n; at < x->len; at += n) {
+		const struct image_extent left = { x->off + at, (uint32_t)(x->len - at),
+						   x->source };
+		const uint8_t *had;
+		int r = 0;
+
+		n = left.len;
+		had = prefix_find(f, &left, &n);
+		if (had)
+			memcpy(p + at * unit, had, n * unit);
+		else
+			r = source_read(f, x->source, left.off * unit, p + at * unit, n * unit, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Gathers the prefix of a frame. */
+static int prefix_load(struct image_feed *f, size_t frame, struct seekable_prefix *ret,
+		       struct err *e)
+{
+	struct image_feed_prefix *to = &f->prefix[f->oldest];
 	const struct image_delta *d = f->frames.delta;
 	size_t n = 0;
 
-	for (size_t i = d ? d->first[frame] : 0; d && i < d->first[frame + 1]; i++) {
-		const struct image_extent *x = &d->extents[i];
-		size_t len = (size_t)x->len * d->unit;
-		int r = source_read(f, x->source, x->off * d->unit, f->prefix + n, len, true, e);
+	*ret = (struct seekable_prefix){ NULL, 0 };
+	if (!d || d->first[frame] == d->first[frame + 1])
+		return 0;
+	to->frame = SIZE_MAX;
+	for (size_t i = d->first[frame]; i < d->first[frame + 1]; i++) {
+		int r = extent_load(f, &d->extents[i], to->p + n, e);
 
 		if (r < 0)
 			return r;
-		n += len;
+		n += (size_t)d->extents[i].len * d->unit;
 	}
-	*ret = n;
+	to->frame = frame;
+	f->oldest = (f->oldest + 1) % IMAGE_PREFIXES;
+	*ret = (struct seekable_prefix){ to->p, n };
 	return 0;
 }
 
@@ -190,7 +276,8 @@ static size_t frame_bytes(const struct image_feed *f, size_t frame)
 static int frame_decode(struct image_feed *f, size_t frame, uint8_t *out, struct err *e)
 {
 	const uint64_t *packed = f->frames.packed;
-	size_t n = (size_t)(packed[frame + 1] - packed[frame]), prefix = 0;
+	size_t n = (size_t)(packed[frame + 1] - packed[frame]);
+	struct seekable_prefix prefix;
 	int r = fetch_seek(f, packed[frame], e);
 
 	if (r >= 0)
@@ -198,9 +285,8 @@ static int frame_decode(struct image_feed *f, size_t frame, uint8_t *out, struct
 	if (r >= 0)
 		r = prefix_load(f, frame, &prefix, e);
 	if (r >= 0)
-		r = seekable_frame_decode_behind(f->decoder,
-						 (struct seekable_prefix){ f->prefix, prefix },
-						 f->packed, n, out, frame_bytes(f, frame), e);
+		r = seekable_frame_decode_behind(f->decoder, prefix, f->packed, n, out,
+						 frame_bytes(f, frame), e);
 	return r < 0 ? err_wrap(e, r, "frame %zu (byte %llu of the blob)", frame,
 				(unsigned long long)packed[frame])
 		     : 0;
@@ -259,9 +345,9 @@ int image_feed_part(struct image_feed *f, const struct image_part *part, uint8_t
 		memset(p, 0, n);
 		return 0;
 	case IMAGE_PIECE_COPY:
-		return source_read(f, 0, from, p, n, false, e);
 	case IMAGE_PIECE_COPY_SECOND:
-		return source_read(f, 1, from, p, n, false, e);
+		f->copied += n;
+		return source_read(f, piece->kind == IMAGE_PIECE_COPY ? 0 : 1, from, p, n, e);
 	case IMAGE_PIECE_FRAME:
 		break;
 	}

@@ -15,9 +15,15 @@
 
 struct sys;
 
+/* A buffer of prefix_cap bytes, aligned for direct reads, and the frame whose prefix it holds. */
+struct image_feed_prefix {
+	uint8_t *p;
+	size_t frame; /* SIZE_MAX: none */
+};
+
 /*
  * For image_write() and image_patch(): gives pieces of a target their bytes, from the frames of a
- * blob (full or delta) and from sources on this machine. Holds one frame and one prefix.
+ * blob (full or delta) and from sources on this machine. Holds one frame and a few prefixes.
  */
 struct image_feed {
 	struct sys *sys;
@@ -25,8 +31,10 @@ struct image_feed {
 		source[IMAGE_DELTA_SOURCES]; /* what copies and prefixes are taken from */
 	struct image_direct direct[IMAGE_DELTA_SOURCES]; /* the same */
 	struct seekable_decoder *decoder;
-	uint8_t *packed, *raw, *prefix;
+	uint8_t *packed, *raw;
 	size_t raw_cap, prefix_cap;
+	struct image_feed_prefix prefix[IMAGE_PREFIXES];
+	unsigned oldest;          /* of them, the next to be filled */
 	uint64_t fetched, copied; /* bytes, over all blobs */
 	uint64_t looked;          /* read from the sources through the page cache */
 

@@ -206,7 +206,7 @@ static int pieces_make(struct image_plan *p, const struct image_choice *c, struc
 	return r;
 }
 
-/* A group, a frame packed and raw, the longest prefix, and what the index and tables take. */
+/* A group, a frame packed and raw, the prefixes, and what the index and tables take. */
 static uint64_t memory_of(const struct image_plan *p, const struct image_choice *c)
 {
 	const struct image_delta *d = p->frames.delta;
@@ -216,7 +216,7 @@ static uint64_t memory_of(const struct image_plan *p, const struct image_choice 
 	n += p->n_pieces * sizeof(*p->pieces) + (p->frames.n + 1) * 2 * sizeof(uint64_t);
 	n += c->index->id.data_blocks * IMAGE_LEAF_CUT;
 	if (d)
-		n += d->prefix_max + d->first[d->frames] * sizeof(*d->extents);
+		n += IMAGE_PREFIXES * d->prefix_max + d->first[d->frames] * sizeof(*d->extents);
 	else if (c->base)
 		n += c->base->blocks * IMAGE_LEAF_CUT + c->base->slots * sizeof(uint32_t);
 	return n;
