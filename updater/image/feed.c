@@ -239,7 +239,7 @@ static int extent_load(struct image_feed *f, const struct image_extent *x, uint8
 	return 0;
 }
 
-/* Gathers the prefix of a frame. */
+/* Gathers the prefix of a frame; *ret stays as it is for one without. */
 static int prefix_load(struct image_feed *f, size_t frame, struct seekable_prefix *ret,
 		       struct err *e)
 {
@@ -247,7 +247,6 @@ static int prefix_load(struct image_feed *f, size_t frame, struct seekable_prefi
 	const struct image_delta *d = f->frames.delta;
 	size_t n = 0;
 
-	*ret = (struct seekable_prefix){ NULL, 0 };
 	if (!d || d->first[frame] == d->first[frame + 1])
 		return 0;
 	to->frame = SIZE_MAX;
@@ -277,7 +276,7 @@ static int frame_decode(struct image_feed *f, size_t frame, uint8_t *out, struct
 {
 	const uint64_t *packed = f->frames.packed;
 	size_t n = (size_t)(packed[frame + 1] - packed[frame]);
-	struct seekable_prefix prefix;
+	struct seekable_prefix prefix = { NULL, 0 };
 	int r = fetch_seek(f, packed[frame], e);
 
 	if (r >= 0)
