@@ -306,7 +306,9 @@ static void on_cut(struct sim *sim, void *arg)
 	struct lab *lab = arg;
 	const struct sim_plan plan = { .seed = lab->seed,
 				       .all_up_to = 8,
-				       .max = lab->most ? lab->most : lab->delta ? 30 : 80 };
+				       .max = lab->most    ? lab->most
+					      : lab->delta ? 30
+							   : 80 };
 	const struct file_source under_way = lab->source;
 
 	lab->cuts++;
