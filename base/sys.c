@@ -36,3 +36,34 @@ int sys_write_full(struct sys *s, int fd, const void *buf, size_t n, uint64_t of
 	}
 	return 0;
 }
+
+void sys_queue_open(struct sys_queue *q, struct sys *s)
+{
+	*q = (struct sys_queue){ .sys = s };
+	q->open = s->ops->queue_open && s->ops->queue_open(s, &q->id) >= 0;
+}
+
+void sys_queue_done(struct sys_queue *q)
+{
+	if (q->open)
+		q->sys->ops->queue_close(q->sys, q->id);
+	q->open = false;
+}
+
+int sys_queue_read(struct sys_queue *q, int fd, struct sys_read *v, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n; i++)
+		v[i].got = 0;
+	if (q->open && n > 1 && q->sys->ops->queue_read(q->sys, q->id, fd, v, n) < 0)
+		sys_queue_done(q);
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		size_t got = v[i].got > 0 ? (size_t)v[i].got : 0;
+
+		r = v[i].got < 0 ? (int)v[i].got
+				 : sys_read_full(q->sys, fd, (char *)v[i].p + got, v[i].n - got,
+						 v[i].off + got);
+	}
+	return r;
+}

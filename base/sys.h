@@ -16,6 +16,15 @@
  */
 struct sys;
 
+/* One of several reads: n bytes at `off` into p, of which `got` are there, or -errno. */
+struct sys_read {
+	void *p;
+	size_t n;
+	uint64_t off;
+	ssize_t got;
+};
+#define SYS_READS_MAX ((size_t)64)
+
 /* Called once per name in a directory, never for "." and ".."; a non-zero result stops. */
 typedef int (*sys_list_fn)(void *arg, const char *name);
 
@@ -42,6 +51,14 @@ struct sys_ops {
 	/* exclusive advisory lock, waits; close() gives it back */
 	int (*lock)(struct sys *s, int fd);
 	int (*close)(struct sys *s, int fd);
+	/*
+	 * All three may be NULL. A queue has up to SYS_READS_MAX reads under way at once;
+	 * queue_read waits for all of them. What it left at got 0 was not read; when it fails the
+	 * queue is of no more use, and buffers are free again when it is closed.
+	 */
+	int (*queue_open)(struct sys *s, unsigned long *ret);
+	int (*queue_read)(struct sys *s, unsigned long queue, int fd, struct sys_read *v, size_t n);
+	void (*queue_close)(struct sys *s, unsigned long queue);
 };
 
 struct sys {
@@ -56,6 +73,23 @@ int sys_read_full(struct sys *s, int fd, void *buf, size_t n, uint64_t off)
 
 /* Writes exactly n bytes at off, looping over short writes. -EIO when nothing moves. */
 int sys_write_full(struct sys *s, int fd, const void *buf, size_t n, uint64_t off)
+	__attribute__((warn_unused_result));
+
+/*
+ * Many short reads at once: one after the other, each of them costs what it takes to sleep and to
+ * wake up. Where the system has no queue they are done one by one. Zeroed: not open.
+ */
+struct sys_queue {
+	struct sys *sys;
+	unsigned long id;
+	bool open;
+};
+void sys_queue_open(struct sys_queue *q, struct sys *s);
+void sys_queue_done(struct sys_queue *q);
+
+/* Every one of v[0..n) exactly, n at most SYS_READS_MAX; as sys_read_full(), of the first that
+ * fails. */
+int sys_queue_read(struct sys_queue *q, int fd, struct sys_read *v, size_t n)
 	__attribute__((warn_unused_result));
 
 /* A descriptor that came from a struct sys, closed when it leaves scope. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/aio_abi.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/num.h"
@@ -175,6 +177,57 @@ static int linux_lock(struct sys *s, int fd)
 	return NO_INTR(flock(fd, LOCK_EX)) < 0 ? -errno : 0;
 }
 
+static int linux_queue_open(struct sys *s, unsigned long *ret)
+{
+	aio_context_t ctx = 0;
+
+	(void)s;
+	if (syscall(SYS_io_setup, SYS_READS_MAX, &ctx) < 0)
+		return -errno;
+	*ret = ctx;
+	return 0;
+}
+
+/* Waits for what is under way. */
+static void linux_queue_close(struct sys *s, unsigned long queue)
+{
+	(void)s;
+	(void)syscall(SYS_io_destroy, queue);
+}
+
+/* Linux's older asynchronous I/O, which only direct I/O makes asynchronous. */
+static int linux_queue_read(struct sys *s, unsigned long queue, int fd, struct sys_read *v,
+			    size_t n)
+{
+	struct iocb cb[SYS_READS_MAX], *list[SYS_READS_MAX];
+	struct io_event ended[SYS_READS_MAX];
+	long started, r;
+
+	(void)s;
+	if (n > SYS_READS_MAX)
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++) {
+		cb[i] = (struct iocb){ .aio_data = i,
+				       .aio_lio_opcode = IOCB_CMD_PREAD,
+				       .aio_fildes = (uint32_t)fd,
+				       .aio_buf = (uintptr_t)v[i].p,
+				       .aio_nbytes = v[i].n,
+				       .aio_offset = (int64_t)v[i].off };
+		list[i] = &cb[i];
+	}
+	started = syscall(SYS_io_submit, queue, n, list);
+	if (started < 0)
+		return -errno;
+	for (long left = started; left > 0; left -= r) {
+		r = NO_INTR(syscall(SYS_io_getevents, queue, left, left, ended, NULL));
+		if (r < 0)
+			return -errno;
+		for (long i = 0; i < r; i++)
+			v[ended[i].data].got = (ssize_t)ended[i].res;
+	}
+	return 0;
+}
+
 static int linux_close(struct sys *s, int fd)
 {
 	(void)s;
@@ -198,6 +251,9 @@ struct sys *sys_linux(void)
 		.space = linux_space,
 		.forget = linux_forget,
 		.lock = linux_lock,
+		.queue_open = linux_queue_open,
+		.queue_read = linux_queue_read,
+		.queue_close = linux_queue_close,
 		.close = linux_close,
 	};
 	static struct sys self = { .ops = &ops };

@@ -286,6 +286,7 @@ static void check_piece(struct pair *p, struct image_feed *f, const struct image
 		const struct image_part part = { c, IMAGE_BLOCK, at, 1 };
 
 		CHECK(image_feed_part(f, &part, got, &p->e) == 0, "%s", p->e.text);
+		CHECK(image_feed_settle(f, &p->e) == 0, "%s", p->e.text);
 		CHECK(memcmp(got, p->to.data + (c->at + at) * IMAGE_BLOCK, sizeof(got)) == 0,
 		      "block %llu", (unsigned long long)(c->at + at));
 	}
@@ -300,6 +301,7 @@ static uint64_t frames_give(struct pair *p)
 	const struct image_run run = { d->packed[0], frames_bytes(d) };
 
 	p->f.ops.pread = counting_pread;
+	p->f.ops.queue_open = NULL;
 	p->f.sys.ops = &p->f.ops;
 	f.source[0] = p->job.base_data;
 	CHECK(image_feed_new(&f, &p->e) == 0, "%s", p->e.text);

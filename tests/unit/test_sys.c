@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -163,6 +164,119 @@ static void check_short(void)
 	CHECK(sys_write_full(&f.sys, 0, "", 0, 0) == 0, "nothing to move");
 }
 
+/* Some reads come whole, some short, some not at all, one may fail; the queue breaks at the end. */
+struct fake_queue {
+	struct fake f;
+	unsigned opened, closed, asked;
+	int fail_at, broken_at; /* which read fails, which call breaks the queue; -1: none */
+};
+
+static int fake_queue_open(struct sys *s, unsigned long *ret)
+{
+	*ret = 7;
+	((struct fake_queue *)s)->opened++;
+	return 0;
+}
+
+static int fake_queue_read(struct sys *s, unsigned long queue, int fd, struct sys_read *v, size_t n)
+{
+	struct fake_queue *q = (struct fake_queue *)s;
+
+	CHECK(queue == 7 && n <= SYS_READS_MAX, "%lu, %zu reads", queue, n);
+	for (size_t i = 0; i < n; i++) {
+		CHECK(v[i].got == 0, "not zeroed");
+		if (i % 3 != 1)
+			v[i].got = fake_pread(s, fd, v[i].p, v[i].n, v[i].off);
+		if (q->fail_at == (int)i)
+			v[i].got = -EIO;
+	}
+	return q->broken_at == (int)q->asked++ ? -ENOSYS : 0;
+}
+
+static void fake_queue_close(struct sys *s, unsigned long queue)
+{
+	(void)queue;
+	((struct fake_queue *)s)->closed++;
+}
+
+/* v[i]: five bytes at byte i. */
+static void queue_fill(struct sys_read *v, char (*got)[5], size_t n)
+{
+	memset(got, 0, n * sizeof(*got));
+	for (size_t i = 0; i < n; i++)
+		v[i] = (struct sys_read){ .p = got[i], .n = 5, .off = i, .got = 9 };
+}
+
+static void check_queue_fake(void)
+{
+	static const struct sys_ops ops = { .pread = fake_pread,
+					    .queue_open = fake_queue_open,
+					    .queue_read = fake_queue_read,
+					    .queue_close = fake_queue_close };
+	struct fake_queue f = { .f.sys = { &ops }, .fail_at = -1, .broken_at = 2 };
+	struct sys_queue q = { 0 };
+	struct sys_read v[20];
+	char got[20][5];
+
+	memcpy(f.f.data, "abcdefghijklmnopqrstuvwxyz", 26);
+	sys_queue_open(&q, &f.f.sys);
+	for (unsigned call = 0; call < 4; call++) {
+		queue_fill(v, got, 20);
+		CHECK(sys_queue_read(&q, 0, v, 20) == 0, "call %u", call);
+		for (size_t i = 0; i < 20; i++)
+			CHECK(memcmp(got[i], f.f.data + i, 5) == 0, "call %u, read %zu", call, i);
+	}
+	CHECK(f.opened == 1 && f.asked == 3 && f.closed == 1, "a broken queue is closed: %u %u %u",
+	      f.opened, f.asked, f.closed);
+	sys_queue_done(&q);
+	CHECK(f.closed == 1, "closed twice");
+
+	f.fail_at = 4;
+	sys_queue_open(&q, &f.f.sys);
+	queue_fill(v, got, 20);
+	CHECK(sys_queue_read(&q, 0, v, 20) == -EIO, "a read that failed");
+	queue_fill(v, got, 20);
+	v[1].off = sizeof(f.f.data);
+	CHECK(sys_queue_read(&q, 0, v, 20) == -ENODATA, "the first that fails, past the end");
+	sys_queue_done(&q);
+	CHECK(f.opened == 2 && f.closed == 2, "%u %u", f.opened, f.closed);
+}
+
+/* Through the page cache and past it; the kernel's own queue or, where it has none, without. */
+static void check_queue(struct sys *s, int dir)
+{
+	static _Alignas(4096) uint8_t data[64 * 4096], got[SYS_READS_MAX * 4096];
+	struct sys_queue q = { 0 };
+	struct sys_read v[SYS_READS_MAX];
+
+	sys_queue_done(&q);
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 2654435761u >> 13);
+	for (int flags = 0; flags <= O_DIRECT; flags += O_DIRECT) {
+		int fd = s->ops->open(s, dir, "q", O_RDWR | O_CREAT | flags, 0600);
+
+		if (flags == O_DIRECT && fd == -EINVAL)
+			continue; /* a file system without */
+		CHECK(fd >= 0 && sys_write_full(s, fd, data, sizeof(data), 0) == 0, "write");
+		sys_queue_open(&q, s);
+		for (size_t i = 0; i < SYS_READS_MAX; i++)
+			v[i] = (struct sys_read){ .p = got + i * 4096,
+						  .n = 4096,
+						  .off = i * 37 % 64 * 4096 };
+		memset(got, 0, sizeof(got));
+		CHECK(sys_queue_read(&q, fd, v, SYS_READS_MAX) == 0, "read");
+		for (size_t i = 0; i < SYS_READS_MAX; i++)
+			CHECK(memcmp(v[i].p, data + v[i].off, 4096) == 0, "read %zu", i);
+		v[5].off = sizeof(data);
+		CHECK(sys_queue_read(&q, fd, v, 8) == -ENODATA, "past the end");
+		CHECK(sys_queue_read(&q, -1, v, 8) == -EBADF, "no descriptor");
+		CHECK(sys_queue_read(&q, fd, v, 0) == 0, "nothing to read");
+		sys_queue_done(&q);
+		CHECK(s->ops->close(s, fd) == 0, "close");
+	}
+	CHECK(s->ops->unlink(s, dir, "q") == 0, "unlink");
+}
+
 int main(void)
 {
 	struct sys *s = sys_linux();
@@ -174,6 +288,8 @@ int main(void)
 	check_files(s, dir);
 	check_lock(s, dir);
 	check_short();
+	check_queue_fake();
+	check_queue(s, dir);
 	(void)unlinkat(dir, "d", AT_REMOVEDIR);
 	(void)close(dir);
 	CHECK(rmdir(dir_name) == 0, "something is left in '%s'", dir_name);

@@ -38,6 +38,7 @@ void image_direct_done(struct image_direct *d)
 {
 	if (d->sys)
 		direct_close(d);
+	sys_queue_done(&d->queue);
 }
 
 bool image_direct_has(const struct image_direct *d, uint64_t off, size_t n)
@@ -69,6 +70,35 @@ int image_direct_read(struct image_direct *d, uint64_t off, void *p, size_t n, u
 	if (ret_cached)
 		*ret_cached += n;
 	return sys_read_full(d->sys, d->area.fd, p, n, d->area.offset + off);
+}
+
+static int read_each(struct image_direct *d, const struct sys_read *v, size_t n,
+		     uint64_t *ret_cached)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < n; i++)
+		r = image_direct_read(d, v[i].off, v[i].p, v[i].n, ret_cached);
+	return r;
+}
+
+int image_direct_reads(struct image_direct *d, struct sys_read *v, size_t n, uint64_t *ret_cached)
+{
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		if (!aligned(d, v[i].off, v[i].p, v[i].n))
+			return read_each(d, v, n, ret_cached);
+	if (!d->queue.sys)
+		sys_queue_open(&d->queue, d->sys);
+	for (size_t i = 0; i < n; i++)
+		v[i].off += d->area.offset;
+	r = sys_queue_read(&d->queue, d->fd, v, n);
+	if (!image_direct_refused(d, r))
+		return r;
+	for (size_t i = 0; i < n; i++)
+		v[i].off -= d->area.offset;
+	return read_each(d, v, n, ret_cached);
 }
 
 int image_direct_write(struct image_direct *d, uint64_t off, const void *p, size_t n,

@@ -6,9 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/sys.h"
 #include "verity/image.h"
-
-struct sys;
 
 /*
  * An area that is read or written past the page cache where the file allows it: what is looked at
@@ -19,6 +18,7 @@ struct image_direct {
 	struct sys *sys;
 	struct verity_area area; /* its descriptor goes through the page cache */
 	int fd;                  /* a second one that does not, or -1 */
+	struct sys_queue queue;  /* opened when it is first of use */
 };
 #define IMAGE_DIRECT_ALIGN ((size_t)4096) /* suits every disk: buffers, offsets, lengths */
 
@@ -45,6 +45,10 @@ int image_direct_read(struct image_direct *d, uint64_t off, void *p, size_t n, u
 	__attribute__((warn_unused_result));
 int image_direct_write(struct image_direct *d, uint64_t off, const void *p, size_t n,
 		       uint64_t *ret_cached) __attribute__((warn_unused_result));
+
+/* The same of v[0..n), whose offsets are those of the area, several at once; they are changed. */
+int image_direct_reads(struct image_direct *d, struct sys_read *v, size_t n, uint64_t *ret_cached)
+	__attribute__((warn_unused_result));
 
 /* Exactly n bytes at `off` of the area by the page cache. ERR_HOST says where it failed. */
 int image_area_read(struct sys *sys, const struct verity_area *a, uint64_t off, void *p, size_t n,

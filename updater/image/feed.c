@@ -156,19 +156,38 @@ static int fetch_seek(struct image_feed *f, uint64_t to, struct err *e)
 	return fetch_skip(f, to, e);
 }
 
-static int source_read(struct image_feed *f, unsigned s, uint64_t off, uint8_t *p, size_t n,
-		       struct err *e)
+int image_feed_settle(struct image_feed *f, struct err *e)
 {
-	struct image_direct *d = &f->direct[s];
+	struct image_direct *d = &f->direct[f->wanted_from];
+	size_t n = f->n_wanted;
+	uint64_t first;
 	int r;
 
-	if (!image_direct_has(d, off, n))
+	if (n == 0)
+		return 0;
+	f->n_wanted = 0;
+	first = d->area.offset + f->wanted[0].off;
+	r = image_direct_reads(d, f->wanted, n, &f->looked);
+	return r < 0 ? err_set(e, ERR_HOST, -r, "read the base from byte %llu on: %s",
+			       (unsigned long long)first, strerror(-r))
+		     : 0;
+}
+
+/* Bytes of a source into p, by the next image_feed_settle(). */
+static int source_want(struct image_feed *f, unsigned s, uint64_t off, void *p, size_t n,
+		       struct err *e)
+{
+	int r = 0;
+
+	if (!image_direct_has(&f->direct[s], off, n))
 		return err_set(e, ERR_REFUSED, EBADMSG, "the base ends before byte %llu",
 			       (unsigned long long)(off + n));
-	r = image_direct_read(d, off, p, n, &f->looked);
+	if (f->n_wanted == SYS_READS_MAX || s != f->wanted_from)
+		r = image_feed_settle(f, e);
 	if (r < 0)
-		return err_set(e, ERR_HOST, -r, "read the base at byte %llu: %s",
-			       (unsigned long long)(d->area.offset + off), strerror(-r));
+		return r;
+	f->wanted_from = s;
+	f->wanted[f->n_wanted++] = (struct sys_read){ .p = p, .n = n, .off = off };
 	return 0;
 }
 
@@ -232,7 +251,7 @@ static int extent_load(struct image_feed *f, const struct image_extent *x, uint8
 		if (had)
 			memcpy(p + at * unit, had, n * unit);
 		else
-			r = source_read(f, x->source, left.off * unit, p + at * unit, n * unit, e);
+			r = source_want(f, x->source, left.off * unit, p + at * unit, n * unit, e);
 		if (r < 0)
 			return r;
 	}
@@ -246,17 +265,20 @@ static int prefix_load(struct image_feed *f, size_t frame, struct seekable_prefi
 	struct image_feed_prefix *to = &f->prefix[f->oldest];
 	const struct image_delta *d = f->frames.delta;
 	size_t n = 0;
+	int r;
 
 	if (!d || d->first[frame] == d->first[frame + 1])
 		return 0;
 	to->frame = SIZE_MAX;
 	for (size_t i = d->first[frame]; i < d->first[frame + 1]; i++) {
-		int r = extent_load(f, &d->extents[i], to->p + n, e);
-
+		r = extent_load(f, &d->extents[i], to->p + n, e);
 		if (r < 0)
 			return r;
 		n += (size_t)d->extents[i].len * d->unit;
 	}
+	r = image_feed_settle(f, e);
+	if (r < 0)
+		return r;
 	to->frame = frame;
 	f->oldest = (f->oldest + 1) % IMAGE_PREFIXES;
 	*ret = (struct seekable_prefix){ to->p, n };
@@ -333,7 +355,7 @@ static int frames_read(struct image_feed *f, uint64_t off, uint8_t *p, uint64_t 
 	return 0;
 }
 
-int image_feed_part(struct image_feed *f, const struct image_part *part, uint8_t *p, struct err *e)
+static int part_load(struct image_feed *f, const struct image_part *part, uint8_t *p, struct err *e)
 {
 	const struct image_piece *piece = part->piece;
 	uint64_t from = (piece->from + part->skip) * part->unit;
@@ -346,9 +368,18 @@ int image_feed_part(struct image_feed *f, const struct image_part *part, uint8_t
 	case IMAGE_PIECE_COPY:
 	case IMAGE_PIECE_COPY_SECOND:
 		f->copied += n;
-		return source_read(f, piece->kind == IMAGE_PIECE_COPY ? 0 : 1, from, p, n, e);
+		return source_want(f, piece->kind == IMAGE_PIECE_COPY ? 0 : 1, from, p, n, e);
 	case IMAGE_PIECE_FRAME:
 		break;
 	}
 	return frames_read(f, from, p, n, e);
+}
+
+int image_feed_part(struct image_feed *f, const struct image_part *part, uint8_t *p, struct err *e)
+{
+	int r = part_load(f, part, p, e);
+
+	if (r < 0)
+		f->n_wanted = 0;
+	return r;
 }

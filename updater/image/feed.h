@@ -38,6 +38,10 @@ struct image_feed {
 	uint64_t fetched, copied; /* bytes, over all blobs */
 	uint64_t looked;          /* read from the sources through the page cache */
 
+	struct sys_read wanted[SYS_READS_MAX]; /* of source wanted_from: not read yet */
+	size_t n_wanted;
+	unsigned wanted_from;
+
 	const struct image_source *src;
 	struct image_frames frames;
 	const struct image_run *runs;
@@ -67,8 +71,13 @@ struct image_part {
 	uint64_t skip, n;
 };
 
-/* The bytes of a part into p. Frames must be asked for in rising order and lie in the runs. */
+/*
+ * The bytes of a part into p, some of them not before image_feed_settle(). Frames must be asked for
+ * in rising order and lie in the runs.
+ */
 int image_feed_part(struct image_feed *f, const struct image_part *part, uint8_t *p, struct err *e)
 	__attribute__((warn_unused_result));
+/* Ends what image_feed_part() began; after a failure of either nothing is left to come. */
+int image_feed_settle(struct image_feed *f, struct err *e) __attribute__((warn_unused_result));
 
 #endif

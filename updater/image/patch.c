@@ -20,6 +20,8 @@ static int piece_put(const struct image_patch_job *job, struct image_feed *f,
 		int r = image_feed_part(f, &part, p, e);
 
 		if (r >= 0)
+			r = image_feed_settle(f, e);
+		if (r >= 0)
 			r = job->put(job->put_arg, p, (size_t)part.n * part.unit, e);
 		if (r < 0)
 			return r;

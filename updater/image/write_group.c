@@ -42,7 +42,7 @@ static int parts_each(struct image_writer *w, size_t g,
 			return r;
 		at += part.n;
 	}
-	return 0;
+	return image_feed_settle(&w->feed, e);
 }
 
 /* Their bytes, into w->group. */
