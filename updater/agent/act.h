@@ -31,6 +31,7 @@
 struct spool;
 
 enum act_phase { ACT_UKI, ACT_SCAN, ACT_FETCH, ACT_WRITE, ACT_PROVE, ACT_ESP };
+#define ACT_PHASES (ACT_ESP + 1)
 
 struct act {
 	struct host *host;

@@ -457,11 +457,12 @@ void bus_progress(void *arg, enum agent_verb v, enum act_phase phase, uint64_t d
 {
 	struct bus *b = arg;
 	uint64_t now = clock_mono_ms();
+	bool soon = now - b->told[phase].ms < SIGNAL_STEP_MS;
 
-	if (phase == b->last_phase && done < total && now - b->last_signal_ms < SIGNAL_STEP_MS)
+	if (soon && (done < total || b->told[phase].ended))
 		return;
-	b->last_phase = phase;
-	b->last_signal_ms = now;
+	b->told[phase].ms = now;
+	b->told[phase].ended = done >= total;
 	(void)sd_bus_emit_signal(b->bus, BUS_PATH, BUS_INTERFACE, "Progress", "sstt",
 				 agent_verb_name(v), agent_phase_name(phase), done, total);
 }

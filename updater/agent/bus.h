@@ -30,9 +30,12 @@ struct bus {
 	struct agent_args args;
 	bool cancel;
 	bool peer;               /* not the system bus */
-	uint64_t last_signal_ms; /* of the last Progress */
 	uint64_t note_ms, notes; /* see bus_note() */
-	enum act_phase last_phase;
+	/* of the last Progress of each phase: two of them go on together */
+	struct {
+		uint64_t ms;
+		bool ended;
+	} told[ACT_PHASES];
 	struct bus_ask *asks; /* calls that wait to be allowed */
 	json_t *props;        /* as last told */
 	uint64_t props_ms;
