@@ -12,8 +12,13 @@
 #include "base/sys.h"
 #include "verity/tree.h"
 
-/* Read at once. Larger no longer saves calls that show, and falls out of the second-level cache. */
-#define BATCH_BYTES ((size_t)256 << 10)
+/*
+ * Read at once: what a read costs beside its bytes no longer shows at the most; threads share what
+ * all of them may hold.
+ */
+#define BATCH_MIN   ((size_t)256 << 10)
+#define BATCH_MAX   ((size_t)1 << 20)
+#define BATCHES_ALL ((size_t)4 << 20)
 /* So that callers may pass descriptors opened with O_DIRECT for the data. */
 #define BUFFER_ALIGN ((size_t)4096)
 
@@ -23,7 +28,7 @@ struct run;
 struct worker {
 	struct run *run;
 	struct verity_hasher *h;
-	uint8_t *blocks;  /* BATCH_BYTES */
+	uint8_t *blocks;  /* a batch */
 	uint8_t *digests; /* of a batch */
 	uint8_t *parents; /* hash blocks that cover a batch */
 	struct err e;
@@ -112,7 +117,7 @@ static int worker_init(struct worker *w)
 
 	if (r < 0)
 		return r;
-	w->blocks = aligned_alloc(BUFFER_ALIGN, BATCH_BYTES);
+	w->blocks = aligned_alloc(BUFFER_ALIGN, run->batch * run->block_n);
 	w->digests = calloc(run->batch, run->g.digest_bytes);
 	w->parents = calloc(parents, run->s->hash_block);
 	if (!w->blocks || !w->digests || !w->parents)
@@ -185,9 +190,8 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
-static unsigned thread_count(const struct run *run)
+static unsigned threads_allowed(const struct run *run)
 {
-	uint64_t batches = run->blocks / run->batch + (run->blocks % run->batch != 0);
 	unsigned n = run->work ? run->work->threads : 0;
 
 	if (n == 0) {
@@ -195,9 +199,26 @@ static unsigned thread_count(const struct run *run)
 
 		n = cores > 0 && cores < VERITY_THREADS_MAX ? (unsigned)cores : VERITY_THREADS_MAX;
 	}
-	if (n > VERITY_THREADS_MAX)
-		n = VERITY_THREADS_MAX;
+	return n < VERITY_THREADS_MAX ? n : VERITY_THREADS_MAX;
+}
+
+static unsigned thread_count(const struct run *run)
+{
+	uint64_t batches = run->blocks / run->batch + (run->blocks % run->batch != 0);
+	unsigned n = threads_allowed(run);
+
 	return batches < n ? (unsigned)batches : n;
+}
+
+/* So that every thread gets some of them, and all that are read at once stay in BATCHES_ALL. */
+static size_t batch_blocks(const struct run *run)
+{
+	uint64_t some = run->blocks * run->block_n / 4, threads = threads_allowed(run);
+	size_t n = BATCH_MAX;
+
+	while (n > BATCH_MIN && (n * threads > BATCHES_ALL || n * threads > some))
+		n /= 2;
+	return n / run->block_n;
 }
 
 /* One pass. The caller's thread works too, so that a host that refuses threads is only slower. */
@@ -243,7 +264,7 @@ static void pass_data(struct run *run)
 	run->of_data = true;
 	run->blocks = run->s->data_blocks;
 	run->block_n = run->s->data_block;
-	run->batch = BATCH_BYTES / run->block_n;
+	run->batch = batch_blocks(run);
 }
 
 static void pass_level(struct run *run, unsigned level)
@@ -252,7 +273,7 @@ static void pass_level(struct run *run, unsigned level)
 	run->level = level;
 	run->blocks = run->g.level[level].blocks;
 	run->block_n = run->s->hash_block;
-	run->batch = BATCH_BYTES / run->block_n;
+	run->batch = batch_blocks(run);
 }
 
 static int check_data_room(const struct run *run)
