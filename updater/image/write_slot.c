@@ -124,7 +124,8 @@ int image_slot_flush(struct image_writer *w, uint64_t data_end, struct err *e)
 		return r;
 	image_area_forget(job->sys, &job->data, w->forgot, data_end - w->forgot);
 	image_area_forget(job->sys, &job->hash, 0, image_hash_bytes(&w->x->id));
-	image_feed_forget(&w->feed);
+	if (w->feed.looked > w->looked)
+		image_feed_forget(&w->feed);
 	w->forgot = data_end;
 	w->dirty = w->unsynced = 0;
 	w->looked = w->feed.looked;
