@@ -146,9 +146,39 @@ int blob_restore(int dir, const struct release_blob *b, uint64_t raw, image_put_
 
 void blob_image_id(const struct release_manifest *m, struct image_id *ret)
 {
-	*ret = (struct image_id){ .data_blocks = m->data_blocks, .salt_n = (uint16_t)m->salt_n };
+	*ret = (struct image_id){ .data_blocks = m->data_blocks,
+				  .index_bytes =
+					  release_blob_find(m, RELEASE_USR_INDEX, NULL)->bytes,
+				  .salt_n = (uint16_t)m->salt_n };
 	memcpy(ret->root, m->root, SHA256_BYTES);
 	memcpy(ret->salt, m->salt, m->salt_n);
+}
+
+int blob_index(int dir, const struct release_manifest *m, uint8_t **ret_bytes,
+	       struct image_index **ret, struct err *e)
+{
+	const struct release_blob *b = release_blob_find(m, RELEASE_USR_INDEX, NULL);
+	AUTO_SYS_FD f = { sys_linux(), -1 };
+	AUTO_FREE uint8_t *p = NULL;
+	struct image_id id;
+	int q = blob_open(dir, b, &f, e);
+
+	if (q < 0)
+		return q;
+	blob_image_id(m, &id);
+	if (image_index_bytes(&id, IMAGE_INDEX_LEAVES) == 0)
+		return err_set(e, ERR_REFUSED, EBADMSG, "the index has a wrong length");
+	p = malloc((size_t)b->bytes);
+	if (!p)
+		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
+	q = sys_read_full(f.sys, f.fd, p, (size_t)b->bytes, 0);
+	if (q < 0)
+		return err_set(e, ERR_HOST, -q, "read the index: %s", strerror(-q));
+	q = image_index_parse(p, (size_t)b->bytes, &id,
+			      release_blob_find(m, RELEASE_USR_FULL, NULL)->bytes, ret, e);
+	if (q >= 0)
+		*ret_bytes = TAKE(p);
+	return q;
 }
 
 static int check_length(int fd, uint64_t want, struct err *e)

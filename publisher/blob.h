@@ -54,6 +54,13 @@ int blob_out_put(void *arg, const void *p, size_t n, struct err *e)
 void blob_image_id(const struct release_manifest *m, struct image_id *ret);
 
 /*
+ * The index blob of a release, read from the repository (dir) and checked; *ret points into
+ * *ret_bytes, to be freed after it. ERR_REFUSED as blob_open(), others as image_index_parse().
+ */
+int blob_index(int dir, const struct release_manifest *m, uint8_t **ret_bytes,
+	       struct image_index **ret, struct err *e) __attribute__((warn_unused_result));
+
+/*
  * Does fd hold the /usr (verity tree rebuilt, on all cores) or the UKI of that release, and nothing
  * else? ERR_REFUSED -EBADMSG when not.
  */

@@ -20,6 +20,7 @@
 #include "publisher/blob.h"
 #include "publisher/build.h"
 #include "publisher/delta.h"
+#include "publisher/frames.h"
 #include "publisher/pace.h"
 #include "updater/image/encode.h"
 #include "verity/image.h"
@@ -340,6 +341,7 @@ static int store_blob(struct work *w, enum release_blob_role role, blob_fill_fn 
 /* What fills the blobs of /usr: the index comes with the full image. */
 struct usr_fill {
 	struct work *w;
+	const struct image_split *split;
 	struct buf *index;
 };
 
@@ -352,6 +354,7 @@ static int fill_full(void *arg, image_put_fn put, void *put_arg, struct err *e)
 					.fd = w->usr.fd,
 					.bytes = w->report->usr_bytes,
 					.level = w->w->delta.level,
+					.split = x->split,
 					.put = put,
 					.put_arg = put_arg,
 					.progress = pace_progress,
@@ -421,12 +424,11 @@ static int store_sbom(struct work *w, struct err *e)
 static int store_blobs(struct work *w, struct err *e)
 {
 	AUTO_BUF index = BUF_INIT;
-	struct usr_fill x = { w, &index };
-	int q;
+	AUTO_IMAGE_SPLIT split = { NULL, 0 };
+	struct usr_fill x = { w, &split, &index };
+	int q = frames_choose(w->r, &w->bases, w->usr.fd, &w->id, &split, e);
 
-	/* frames, cut hashes and upper levels; more than BUF_MAX beyond 16 GiB */
-	index.max = (size_t)image_index_bytes(&w->id, IMAGE_INDEX_LEAVES);
-	q = store_blob(w, RELEASE_USR_FULL, fill_full, &x, e);
+	q = q < 0 ? q : store_blob(w, RELEASE_USR_FULL, fill_full, &x, e);
 	q = q < 0 ? q : store_blob(w, RELEASE_USR_INDEX, fill_index, &x, e);
 	q = q < 0 ? q : store_blob(w, RELEASE_UKI_FULL, fill_uki, w, e);
 	return q < 0 ? q : store_sbom(w, e);

@@ -159,27 +159,12 @@ static int check_full(struct verify *v, const struct release_manifest *m, const 
 	return 0;
 }
 
-static int check_index(struct verify *v, const struct release_manifest *m,
-		       const struct image_id *id, struct err *e)
+static int check_index(const struct verify *v, const struct release_manifest *m, struct err *e)
 {
-	const struct release_blob *b = release_blob_find(m, RELEASE_USR_INDEX, NULL);
-	AUTO_SYS_FD f = { sys_linux(), -1 };
-	AUTO_IMAGE_INDEX *x = NULL;
 	AUTO_FREE uint8_t *p = NULL;
-	int q = blob_open(v->dir, b, &f, e);
+	AUTO_IMAGE_INDEX *x = NULL;
 
-	if (q < 0)
-		return q;
-	if (b->bytes != image_index_bytes(id, IMAGE_INDEX_LEAVES))
-		return err_set(e, ERR_REFUSED, EBADMSG, "the index has a wrong length");
-	p = malloc((size_t)b->bytes);
-	if (!p)
-		return err_set(e, ERR_HOST, ENOMEM, "out of memory");
-	q = sys_read_full(f.sys, f.fd, p, (size_t)b->bytes, 0);
-	if (q < 0)
-		return err_set(e, ERR_HOST, -q, "read the index: %s", strerror(-q));
-	return image_index_parse(p, (size_t)b->bytes, id,
-				 release_blob_find(m, RELEASE_USR_FULL, NULL)->bytes, &x, e);
+	return blob_index(v->dir, m, &p, &x, e);
 }
 
 /* The restored UKI goes into an unnamed file: reading it needs random access. */
@@ -336,7 +321,7 @@ static int check_blobs(struct verify *v, const struct release_manifest *m, size_
 	if (prove_needed(m))
 		q = usr.fd = job.usr = prove_tmp(e);
 	q = q < 0 ? q : check_full(v, m, &id, usr.fd, e);
-	q = q < 0 ? q : check_index(v, m, &id, e);
+	q = q < 0 ? q : check_index(v, m, e);
 	q = q < 0 ? q : check_uki(v, m, e);
 	q = q < 0 ? q : check_others(v, m, e);
 	return q < 0 ? q : prove_deltas(&job, ret_proved, ret_left, e);

@@ -11,6 +11,7 @@
 #include "tests/dice.h"
 #include "tests/test.h"
 #include "updater/image/encode.h"
+#include "updater/image/split.h"
 
 static inline uint64_t image_rnd(uint64_t below)
 {
@@ -59,6 +60,29 @@ static inline int mem_file(uint64_t n)
 	return fd;
 }
 
+/* Frames of an image: as without any base, or as for bases that lack stretches of it. */
+static inline void image_split_some(uint64_t seed, uint64_t blocks, struct image_split *ret)
+{
+	const uint64_t was = dice_state;
+	uint8_t *lack = calloc(blocks, 1);
+	struct err e = ERR_INIT;
+	uint64_t odds, longest;
+
+	dice_state = seed;
+	odds = image_rnd(4);
+	longest = 1 + image_rnd(image_rnd(2) ? 8 : 800);
+
+	CHECK(lack, "memory");
+	for (uint64_t at = 0, n; at < blocks; at += n) {
+		n = 1 + image_rnd(longest);
+		n = n < blocks - at ? n : blocks - at;
+		memset(lack + at, (int)image_rnd(odds + 1), n);
+	}
+	dice_state = was;
+	CHECK(image_split_make(lack, blocks, ret, &e) == 0, "%s", e.text);
+	free(lack);
+}
+
 static inline int buf_put(void *arg, const void *p, size_t n, struct err *e)
 {
 	return buf_add(arg, p, n, e);
@@ -69,6 +93,7 @@ struct made {
 	uint8_t *data;
 	size_t n;
 	struct image_id id;
+	uint64_t split_seed; /* where frames end: as in the one it is a copy of */
 	struct buf full, index;
 	int full_fd;
 	uint64_t full_bytes;
@@ -78,12 +103,17 @@ struct made {
 static inline void made_again(struct made *m)
 {
 	struct err e = ERR_INIT;
-	struct image_encode_job job = {
-		.sys = sys_linux(), .level = 1, .threads = 2, .put = buf_put, .put_arg = &m->full
-	};
+	AUTO_IMAGE_SPLIT split = { NULL, 0 };
+	struct image_encode_job job = { .sys = sys_linux(),
+					.level = 1,
+					.threads = 2,
+					.split = &split,
+					.put = buf_put,
+					.put_arg = &m->full };
 
 	job.fd = mem_file(0);
 	job.bytes = m->n;
+	image_split_some(m->split_seed, m->n / IMAGE_BLOCK, &split);
 	CHECK(sys_write_full(sys_linux(), job.fd, m->data, m->n, 0) == 0, "write");
 	CHECK(image_encode(&job, &m->id, &m->index, &m->full_bytes, &e) == 0, "%s", e.text);
 	CHECK(m->full_bytes == m->full.n, "%llu", (unsigned long long)m->full_bytes);
@@ -96,6 +126,7 @@ static inline void made_new(struct made *m, size_t blocks)
 {
 	memset(m, 0, sizeof(*m));
 	m->n = blocks * IMAGE_BLOCK;
+	m->split_seed = image_rnd(UINT64_MAX);
 	m->data = malloc(m->n);
 	CHECK(m->data, "memory");
 	image_fill(m->data, m->n);
@@ -111,6 +142,7 @@ static inline void made_copy(struct made *m, const struct made *from)
 	memset(m, 0, sizeof(*m));
 	m->n = from->n;
 	m->id = from->id;
+	m->split_seed = from->split_seed;
 	m->data = malloc(m->n);
 	CHECK(m->data, "memory");
 	memcpy(m->data, from->data, m->n);

@@ -25,6 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	n = size - SHA256_BYTES;
 	memcpy(id.root, data, SHA256_BYTES);
 	id.data_blocks = le64_get(p + 32);
+	id.index_bytes = n;
 	id.salt_n = (uint16_t)(le32_get(p + 96) & 0xffff);
 	memcpy(id.salt, p + 132, sizeof(id.salt));
 	if (image_index_parse(p, n, &id, 0, &x, NULL) < 0 || !x->leaves)
@@ -35,8 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.full_bytes = x->full_bytes,
 		.upper = x->upper,
 		.upper_n = x->upper_n,
-		.sizes = p + image_index_bytes(&id, IMAGE_INDEX_UPPER),
-		.sizes_n = 4 * x->table->frames,
+		.frames = p + image_index_bytes(&id, IMAGE_INDEX_UPPER),
+		.frames_n = 4 * x->table->frames,
 		.leaves = x->leaves,
 		.leaves_n = (size_t)id.data_blocks * IMAGE_LEAF_CUT,
 	};

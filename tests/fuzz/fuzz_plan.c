@@ -56,7 +56,7 @@ static void check(const struct image_plan *p, const struct image_index *x, const
 		if (c->at != at || c->len == 0 || (c->kind == IMAGE_PIECE_FRAME && c->from != at))
 			abort();
 		for (uint64_t b = at; b < at + c->len; b++) {
-			size_t f = (size_t)(b * IMAGE_BLOCK / SEEKABLE_RAW), k = 0;
+			size_t f = image_frames_find(&p->frames, b * IMAGE_BLOCK), k = 0;
 
 			missing += kept[b * IMAGE_BLOCK / IMAGE_GROUP] ? 0 : IMAGE_BLOCK;
 			if (c->kind != IMAGE_PIECE_FRAME || kept[b * IMAGE_BLOCK / IMAGE_GROUP])
@@ -72,20 +72,38 @@ static void check(const struct image_plan *p, const struct image_index *x, const
 		abort();
 }
 
-static void plan(struct input *in, struct image_index *x, size_t frames, size_t base_n)
+/* Frames of any lengths that fill the image; their number. */
+static size_t entries_fill(struct input *in, uint8_t *entries, uint64_t blocks)
 {
-	uint8_t *sizes = malloc(4 * frames), *kept = calloc(frames, 1);
+	size_t n = 0;
+
+	while (blocks > 0) {
+		uint64_t len = 1 + take(in) * 2u;
+
+		len = len < blocks ? len : blocks;
+		/* never so long that a table refuses it */
+		le32_put(entries + 4 * n++,
+			 seekable_entry(1 + take(in) * 20u, (size_t)len * IMAGE_BLOCK));
+		blocks -= len;
+	}
+	return n;
+}
+
+static void plan(struct input *in, struct image_index *x, size_t base_n)
+{
+	const size_t groups = (size_t)verity_groups(&x->super, &x->geometry);
+	uint8_t *entries = malloc(4 * (size_t)x->id.data_blocks), *kept = calloc(groups, 1);
 	uint8_t *leaves = malloc((size_t)x->id.data_blocks * IMAGE_LEAF_CUT);
 	uint8_t *cut = malloc((base_n + 1) * IMAGE_LEAF_CUT);
 	AUTO_IMAGE_LEAVES *base = NULL;
 	AUTO_IMAGE_PLAN *p = NULL;
 	struct image_choice c = { .index = x, .kept = kept };
+	size_t frames;
 
-	if (!sizes || !kept || !leaves || !cut)
+	if (!entries || !kept || !leaves || !cut)
 		abort();
-	for (size_t i = 0; i < frames; i++)
-		le32_put(sizes + 4 * i, 1u + take(in) * 257u);
-	for (size_t i = 0; i < frames; i++)
+	frames = entries_fill(in, entries, x->id.data_blocks);
+	for (size_t i = 0; i < groups; i++)
 		kept[i] = take(in) % 4 == 0;
 	cuts_fill(in, leaves, (size_t)x->id.data_blocks);
 	cuts_fill(in, cut, base_n);
@@ -93,15 +111,13 @@ static void plan(struct input *in, struct image_index *x, size_t frames, size_t 
 		abort();
 	x->leaves = base ? leaves : NULL;
 	c.base = base;
-	/* a frame is never so long that a table refuses it */
-	if (seekable_table_from_sizes(sizes, frames, x->id.data_blocks * IMAGE_BLOCK, &x->table,
-				      NULL) == 0) {
-		if (image_plan_make(&c, &p, NULL) < 0)
-			abort();
-		check(p, x, kept);
-	}
+	if (seekable_table_from_entries(entries, frames, x->id.data_blocks * IMAGE_BLOCK, &x->table,
+					NULL) < 0 ||
+	    image_plan_make(&c, &p, NULL) < 0)
+		abort();
+	check(p, x, kept);
 	seekable_table_free(x->table);
-	free(sizes);
+	free(entries);
 	free(kept);
 	free(leaves);
 	free(cut);
@@ -120,7 +136,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (image_super(&x.id, &x.super, NULL) < 0 ||
 	    verity_geometry(&x.super, &x.geometry, NULL) < 0)
 		abort();
-	plan(&in, &x, (size_t)(x.id.data_blocks + 63) / 64,
-	     (size_t)(data[2] | data[3] << 8) % BASE_MAX);
+	plan(&in, &x, (size_t)(data[2] | data[3] << 8) % BASE_MAX);
 	return 0;
 }

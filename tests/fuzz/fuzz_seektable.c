@@ -17,10 +17,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	blob = le64_get(data);
 	if (seekable_table_parse(data + 8, size - 8, blob, &t, NULL) < 0) {
-		/* the same bytes as bare frame sizes */
+		/* the same bytes as the entries of an index */
 		size_t frames = size / 4;
+		uint64_t raw = 0;
 
-		if (seekable_table_from_sizes(data, frames, frames * SEEKABLE_RAW, &t, NULL) < 0)
+		for (size_t i = 0; i < frames; i++)
+			raw += (uint64_t)(le32_get(data + 4 * i) >> 22) * SEEKABLE_UNIT;
+		if (seekable_table_from_entries(data, frames, raw, &t, NULL) < 0)
 			return 0;
 		blob = t->packed[frames] + size - 8;
 	}
@@ -32,8 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		    t->raw[i + 1] - t->raw[i] > SEEKABLE_RAW_MAX ||
 		    t->packed[i + 1] - t->packed[i] > SEEKABLE_PACKED_MAX(SEEKABLE_RAW_MAX))
 			abort();
-		if (seekable_table_find(t, t->raw[i]) != i ||
-		    seekable_table_find(t, t->raw[i + 1] - 1) != i)
+		if (seekable_find(t->raw, t->frames, t->raw[i]) != i ||
+		    seekable_find(t->raw, t->frames, t->raw[i + 1] - 1) != i)
 			abort();
 	}
 	return 0;

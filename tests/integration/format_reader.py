@@ -5,6 +5,7 @@ proves all it restores. Signatures are not its business (tuf_reference.py).
 
 What the page says must be so is checked, and anything else is Bad: of a writer's blobs as well as
 of one's own understanding."""
+import bisect
 import hashlib
 import json
 import pathlib
@@ -14,7 +15,7 @@ import struct
 import zstandard
 
 BLOCK, DIGEST, FANOUT = 4096, 32, 4096 // 32
-FRAME, FILE_FRAME, WINDOW, OVERHEAD, CUT = 262144, 65536, 8 << 20, 1024, 8
+FRAME, FILE_FRAME, WINDOW, OVERHEAD, CUT = 2 << 20, 65536, 8 << 20, 1024, 8
 TOP = 1 << 64
 
 
@@ -197,8 +198,9 @@ class Release:
         return self.proved_image(unpack_seekable(self.read("usr-full"), self.blocks * BLOCK, FRAME))
 
     def uki_full(self):
-        return self.proved_uki(unpack_seekable(self.read("uki-full"), self.manifest["uki"]["bytes"],
-                                               FILE_FRAME))
+        blob, size = self.read("uki-full"), self.manifest["uki"]["bytes"]
+        must(len(blob) > 9 and blob[-9:-5] == struct.pack("<I", ceil(size, FILE_FRAME)), "frames of a UKI")
+        return self.proved_uki(unpack_seekable(blob, size, FILE_FRAME))
 
     def proved_image(self, data):
         must(len(data) == self.blocks * BLOCK, "another length")
@@ -237,11 +239,11 @@ class Release:
             if h in there:
                 out[i * BLOCK:(i + 1) * BLOCK] = base[there[h] * BLOCK:(there[h] + 1) * BLOCK]
             elif h != zero:
-                missing.add(i * BLOCK // FRAME)
+                missing.add(index.holder(i))
         for i in missing:
-            out[i * FRAME:(i + 1) * FRAME] = index.frame(i)
+            index.put(out, i)
         data, again = self.mended(out)
-        return data, sum(index.sizes[i] for i in missing), again
+        return data, sum(index.frames[i][1] for i in missing), again
 
     def mended(self, data):
         """Each group proved, or had from the full blob."""
@@ -250,15 +252,17 @@ class Release:
             at = g * FANOUT * BLOCK
             if not index.proves(g, out[at:at + FANOUT * BLOCK]):
                 again += 1
-                for i in range(at // FRAME, min((at + FANOUT * BLOCK) // FRAME, len(index.sizes))):
-                    out[i * FRAME:(i + 1) * FRAME] = index.frame(i)
+                end = min((g + 1) * FANOUT, self.blocks)
+                for i in range(index.holder(g * FANOUT), index.holder(end - 1) + 1):
+                    index.put(out, i)
                 must(index.proves(g, out[at:at + FANOUT * BLOCK]), "group", g)
         return self.proved_image(bytes(out)), again
 
 
 def unpack_seekable(blob, raw, most):
     """A full blob, of an image or a UKI."""
-    n = ceil(raw, most)
+    must(len(blob) >= 17, "too short")
+    n = struct.unpack_from("<I", blob, len(blob) - 9)[0]
     table = len(blob) - (17 + 12 * n)
     must(table >= 0, "too short")
     magic, length = struct.unpack_from("<II", blob, table)
@@ -267,13 +271,15 @@ def unpack_seekable(blob, raw, most):
     out, at = [], 0
     for i in range(n):
         packed, size, check = struct.unpack_from("<III", blob, table + 8 + 12 * i)
-        must(size == min(most, raw - i * most) and packed <= size + OVERHEAD, "frame", i)
+        must(0 < size <= most and packed <= size + OVERHEAD, "frame", i)
+        must(size % BLOCK == 0 if most == FRAME else size == most or i == n - 1, "frame", i)
         must(at + packed <= table, "frames end behind the seek table")
         frame = blob[at:at + packed]
         out.append(full_frame(frame, size))
         must(frame[-4:] == struct.pack("<I", check), "checksum of frame", i)
         at += packed
     must(at == table, "bytes between frames and seek table")
+    must(sum(map(len, out)) == raw, "another length")
     return b"".join(out)
 
 
@@ -285,15 +291,15 @@ def full_frame(frame, raw):
 class Index:
     def __init__(self, release):
         self.release, b = release, release.blocks
-        f, length = ceil(b, FRAME // BLOCK), release.entry("usr-full")["bytes"]
-        upper = level_sizes(b)[:-1]
+        length, upper = release.entry("usr-full")["bytes"], level_sizes(b)[:-1]
         u = BLOCK * sum(upper)
         blob = release.read("usr-index")
-        head = struct.pack("<8s6IQQ6QI32s256s", b"proa-idx", 1, 1, BLOCK, BLOCK, FRAME, CUT, b, length, 512, u,
+        f, rest = divmod(len(blob) - 512 - u - CUT * b, 4)
+        must(rest == 0 and 1 <= f <= min(b, 1 << 20), "length of the index")
+        head = struct.pack("<8s6IQQ6QI32s256s", b"proa-idx", 2, 1, BLOCK, BLOCK, FRAME, CUT, b, length, 512, u,
                            512 + u, 4 * f, 512 + u + 4 * f, CUT * b, len(release.salt), b"sha256",
                            release.salt)
         must(len(head) == 388 and blob[:512] == head + bytes(124), "header of the index")
-        must(len(blob) == 512 + u + 4 * f + CUT * b, "length of the index")
         # top-down: the hashes in a proved level say what the level below must be
         known, at = [release.root], 512
         for n in upper:
@@ -304,14 +310,25 @@ class Index:
             at += n * BLOCK
         self.groups = known[:ceil(b, FANOUT)]
         must(not any(b"".join(known[len(self.groups):])), "padding")
-        self.sizes = struct.unpack_from("<%dI" % f, blob, at)
-        must(sum(self.sizes) + 17 + 12 * f == length, "frame sizes")
+        self.frames, first, packed_at = [], 0, 0  # (offset, packed bytes, first block, blocks)
+        for entry in struct.unpack_from("<%dI" % f, blob, at):
+            n, packed = entry >> 22, entry & (1 << 22) - 1
+            must(1 <= n <= FRAME // BLOCK and 1 <= packed <= n * BLOCK + OVERHEAD, "a frame")
+            self.frames.append((packed_at, packed, first, n))
+            packed_at += packed
+            first += n
+        must(first == b and packed_at + 17 + 12 * f == length, "frames")
         self.cut = [blob[i:i + CUT] for i in range(at + 4 * f, len(blob), CUT)]
 
-    def frame(self, i):
-        """One frame of the full blob, by a range."""
-        packed = self.release.read("usr-full", None, sum(self.sizes[:i]), self.sizes[i])
-        return full_frame(packed, min(FRAME, self.release.blocks * BLOCK - i * FRAME))
+    def holder(self, block):
+        """The frame that holds that block."""
+        return bisect.bisect_right(self.frames, block, key=lambda f: f[2]) - 1
+
+    def put(self, out, i):
+        """One frame of the full blob, by a range, in its place."""
+        at, packed, first, n = self.frames[i]
+        raw = full_frame(self.release.read("usr-full", None, at, packed), n * BLOCK)
+        out[first * BLOCK:(first + n) * BLOCK] = raw
 
     def proves(self, group, data):
         salt = self.release.salt

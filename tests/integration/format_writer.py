@@ -10,25 +10,28 @@ import format_reader as fr
 BLOCK = fr.BLOCK
 
 
-def full(data, level):
-    """The seekable blob, and the packed sizes of its frames."""
+def full(rnd, data, level):
+    """The seekable blob with frames of random lengths, and (packed, raw) of them."""
     packer = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
-    raws = [data[at:at + fr.FRAME] for at in range(0, len(data), fr.FRAME)]
+    raws, at, most = [], 0, rnd.choice((1, 20, 64, 512))
+    while at < len(data):
+        raws.append(data[at:at + BLOCK * rnd.randint(1, most)])
+        at += len(raws[-1])
     frames = [packer.compress(r) for r in raws]
     rows = b"".join(struct.pack("<II4s", len(f), len(r), f[-4:]) for f, r in zip(frames, raws))
     table = struct.pack("<II", 0x184D2A5E, len(rows) + 9) + rows
     table += struct.pack("<IBI", len(frames), 0x80, 0x8F92EAB1)
-    return b"".join(frames) + table, [len(f) for f in frames]
+    return b"".join(frames) + table, [(len(f), len(r)) for f, r in zip(frames, raws)]
 
 
 def index(image, salt, sizes):
     hashes = fr.hash_blocks(image, salt)
     upper = b"".join(fr.tree_of(hashes, salt)[1][:-1])
-    two = struct.pack("<%dI" % len(sizes), *sizes)
+    two = struct.pack("<%dI" % len(sizes), *(packed | raw // BLOCK << 22 for packed, raw in sizes))
     three = b"".join(h[:8] for h in hashes)
     ends = [512, 512 + len(upper), 512 + len(upper) + len(two)]
-    head = b"proa-idx" + struct.pack("<6I", 1, 1, BLOCK, BLOCK, fr.FRAME, 8)
-    head += struct.pack("<QQ", len(hashes), sum(sizes) + 17 + 12 * len(sizes))
+    head = b"proa-idx" + struct.pack("<6I", 2, 1, BLOCK, BLOCK, fr.FRAME, 8)
+    head += struct.pack("<QQ", len(hashes), sum(packed for packed, _ in sizes) + 17 + 12 * len(sizes))
     for at, part in zip(ends, (upper, two, three)):
         head += struct.pack("<QQ", at, len(part))
     head += struct.pack("<I", len(salt)) + b"sha256".ljust(32, b"\0") + salt.ljust(256, b"\0")

@@ -240,6 +240,25 @@ class Format(Case):
             self.release(version, image, uki, salt, "--from", "none")
             self.judge_area(self.read(version, image, uki, [], rnd), image)
 
+    def test_frames(self):
+        """From the release before, no block is fetched that is there, but single ones between others."""
+        self.init()
+        rnd, world = random.Random(SEED + 4), World(random.Random(SEED))
+        image, old, spared = content(rnd, 3000 * BLOCK), None, 0
+        for n in range(4):
+            version = "1.%d.0" % n
+            self.release(version, image, world.uki(fr.hash_area(image, self.SALT)[0], version), self.SALT)
+            index = fr.Repository(self.repo).manifest("stable", "web", version).index()
+            there = {fr.hash_blocks(bytes(BLOCK), self.SALT)[0][:8], *(old.cut if old else ())}
+            missing = {b for b, cut in enumerate(index.cut) if cut not in there}
+            if old:
+                frames = {index.holder(b) for b in missing}
+                more = {b for i in frames for b in range(index.frames[i][2], sum(index.frames[i][2:]))} - missing
+                self.assertEqual([b for b in more if not {b - 1, b + 1} <= missing], [])
+                spared += len(missing) < len(index.cut) - 500 and len(frames) > 2
+            old, image = index, edited(rnd, image, BLOCK, rnd.randrange(3, 30))
+        self.assertGreater(spared, 0)
+
     def test_three_levels(self):
         """A tree of three levels, and the index of it; nearly all zeros."""
         self.init()
@@ -285,7 +304,7 @@ class Written(unittest.TestCase):
         """A directory as image-cli takes it; the root hash."""
         root, folder = fr.hash_area(image, salt)[0], self.dir / name
         folder.mkdir()
-        blob, sizes = fw.full(image, self.rnd.choice((1, 3, 9)))
+        blob, sizes = fw.full(self.rnd, image, self.rnd.choice((1, 3, 9)))
         (folder / "full.zst").write_bytes(blob)
         (folder / "index").write_bytes(fw.index(image, salt, sizes))
         (folder / "id").write_text("%s %d %s" % (root.hex(), len(image) // BLOCK, salt.hex()))

@@ -11,7 +11,7 @@ import test_agent as agent
 MIB = 1 << 20
 SIZE = int(os.environ.get("PROA_MEMORY_MIB", "256"))
 CGROUP_MAX, RSS_MAX = 64 * MIB, 16 * MIB
-FRAME_WINDOW = 2 * MIB  # frames, prefix and their decoder: beside RSS_MAX
+FRAME_WINDOW = 4 * MIB  # a frame of 2 MiB, packed and not: beside RSS_MAX
 
 
 def sanitized():

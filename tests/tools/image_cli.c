@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The image room on plain files, for tests and benches:
- *   image-cli encode IMAGE DIR [--salt HEX] [--level N] [--threads N]
- *       DIR/full.zst, DIR/index, DIR/id (root hash, blocks and salt on one line)
- *   image-cli diff BASE-IMAGE BASE-DIR IMAGE DIR DELTA [--level N] [--threads N]
- *       the DIRs as encode made them; prints {"blob":..,"in_place":..,...}
- *   image-cli write DIR DATA HASH [--resume] [--dies-at N] [--flip-at N] [--threads N]
+ *   image-cli encode IMAGE DIR [--salt HEX] [--level N] [--threads N] [--frames SEED]
+ *       DIR/full.zst, DIR/index, DIR/id (root hash, blocks and salt on one line); SEED decides
+ * where frames end image-cli diff BASE-IMAGE BASE-DIR IMAGE DIR DELTA [--level N] [--threads N] the
+ * DIRs as encode made them; prints {"blob":..,"in_place":..,...} image-cli write DIR DATA HASH
+ * [--resume] [--dies-at N] [--flip-at N] [--threads N]
  *       [--base-data FILE --base-hash FILE [--base-dir DIR --delta DELTA [--only]]]
  *       faults are of the delta, when there is one, else of the full blob; --only: no full blob;
  *       prints {"fetched":..,"written":..,"kept":..,"hashed":..,"rss_kib":..,...}
@@ -32,6 +32,7 @@
 #include "base/file.h"
 #include "base/hex.h"
 #include "base/sys.h"
+#include "tests/image_make.h"
 #include "tests/image_source.h"
 #include "updater/image/diff.h"
 #include "updater/image/encode.h"
@@ -43,6 +44,7 @@ struct options {
 	const char *salt;
 	int level;
 	unsigned threads;
+	uint64_t frames; /* seed of their lengths */
 	bool resume, only;
 	uint64_t dies_at, flip_at;
 	const char *base_data, *base_hash, *base_dir, *delta;
@@ -92,6 +94,7 @@ static int say(int r, const struct err *e)
 static int do_encode(char **a, const struct options *o)
 {
 	AUTO_BUF index = BUF_INIT;
+	AUTO_IMAGE_SPLIT split = { NULL, 0 };
 	struct err e = ERR_INIT;
 	struct image_id id = { .salt_n = 0 };
 	struct fd_sink sink = { .fd = must_open(a[1], "full.zst", O_RDWR | O_CREAT | O_TRUNC) };
@@ -99,6 +102,7 @@ static int do_encode(char **a, const struct options *o)
 					.fd = must_open(NULL, a[0], O_RDONLY),
 					.level = o->level,
 					.threads = o->threads,
+					.split = &split,
 					.put = sink_put,
 					.put_arg = &sink };
 	char root[SHA256_HEX_MAX], salt[2 * VERITY_SALT_MAX + 1];
@@ -109,6 +113,7 @@ static int do_encode(char **a, const struct options *o)
 	id.salt_n = (uint16_t)(o->salt ? strlen(o->salt) / 2 : 0);
 	CHECK(!o->salt || hex_parse(o->salt, "salt", id.salt, id.salt_n, &e) == 0, "%s", e.text);
 	job.bytes = must_size(job.fd);
+	image_split_some(o->frames, job.bytes / IMAGE_BLOCK, &split);
 	r = image_encode(&job, &id, &index, &n, &e);
 	if (r < 0)
 		return say(r, &e);
@@ -131,8 +136,11 @@ static void id_load(const char *dir, struct image_id *ret)
 	char root[65], blocks[24], salt[2 * VERITY_SALT_MAX + 1];
 	struct err e = ERR_INIT;
 	FILE *f = fdopen(must_open(dir, "id", O_RDONLY), "r");
+	int index = must_open(dir, "index", O_RDONLY);
 
 	memset(ret, 0, sizeof(*ret));
+	ret->index_bytes = must_size(index);
+	(void)close(index);
 	CHECK(f && fscanf(f, "%64s %23s %512s", root, blocks, salt) == 3, "id");
 	ret->data_blocks = strtoull(blocks, NULL, 10);
 	(void)fclose(f);
@@ -447,14 +455,19 @@ static int do_inspect(char **a)
 /* Fills *o; the number of words that are no options is left to the caller. */
 static bool options_read(int argc, char **argv, struct options *o)
 {
-	static const struct option longs[] = {
-		{ "salt", 1, NULL, 's' },      { "level", 1, NULL, 'l' },
-		{ "threads", 1, NULL, 't' },   { "resume", 0, NULL, 'r' },
-		{ "dies-at", 1, NULL, 'd' },   { "flip-at", 1, NULL, 'f' },
-		{ "base-data", 1, NULL, 'b' }, { "base-hash", 1, NULL, 'h' },
-		{ "base-dir", 1, NULL, 'i' },  { "delta", 1, NULL, 'p' },
-		{ "only", 0, NULL, 'o' },      { 0 }
-	};
+	static const struct option longs[] = { { "salt", 1, NULL, 's' },
+					       { "level", 1, NULL, 'l' },
+					       { "frames", 1, NULL, 'c' },
+					       { "threads", 1, NULL, 't' },
+					       { "resume", 0, NULL, 'r' },
+					       { "dies-at", 1, NULL, 'd' },
+					       { "flip-at", 1, NULL, 'f' },
+					       { "base-data", 1, NULL, 'b' },
+					       { "base-hash", 1, NULL, 'h' },
+					       { "base-dir", 1, NULL, 'i' },
+					       { "delta", 1, NULL, 'p' },
+					       { "only", 0, NULL, 'o' },
+					       { 0 } };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1)
@@ -467,6 +480,9 @@ static bool options_read(int argc, char **argv, struct options *o)
 			break;
 		case 't':
 			o->threads = (unsigned)strtoul(optarg, NULL, 10);
+			break;
+		case 'c':
+			o->frames = strtoull(optarg, NULL, 10);
 			break;
 		case 'r':
 			o->resume = true;

@@ -297,7 +297,7 @@ static uint64_t frames_give(struct pair *p)
 {
 	CLEANUP(image_feed_done) struct image_feed f = { .sys = &p->f.sys };
 	const struct image_delta *d = p->d;
-	const struct image_frames frames = { d->frames, d->packed, d->raw_bytes, d };
+	const struct image_frames frames = image_frames_delta(d);
 	const struct image_run run = { d->packed[0], frames_bytes(d) };
 
 	p->f.ops.pread = counting_pread;

@@ -15,22 +15,23 @@ struct world {
 static void world_new(struct world *w)
 {
 	struct err e = ERR_INIT;
-	size_t frames;
-	uint8_t *sizes;
+	AUTO_IMAGE_SPLIT split = { NULL, 0 };
+	uint8_t *entries;
 
 	memset(w, 0, sizeof(*w));
 	w->x.id.data_blocks = 1 + image_rnd(7680);
 	CHECK(image_super(&w->x.id, &w->x.super, &e) == 0, "%s", e.text);
 	CHECK(verity_geometry(&w->x.super, &w->x.geometry, &e) == 0, "%s", e.text);
-	frames = (size_t)(w->x.id.data_blocks + 63) / 64;
-	sizes = malloc(4 * frames);
-	CHECK(sizes, "memory");
-	for (size_t i = 0; i < frames; i++) /* small ones make gaps worth reading over */
-		le32_put(sizes + 4 * i, (uint32_t)(1 + image_rnd(image_rnd(2) ? 40 : 4000)));
-	CHECK(seekable_table_from_sizes(sizes, frames, w->x.id.data_blocks * IMAGE_BLOCK,
-					&w->x.table, &e) == 0,
+	image_split_some(image_rnd(UINT64_MAX), w->x.id.data_blocks, &split);
+	entries = malloc(4 * split.n);
+	CHECK(entries, "memory");
+	for (size_t i = 0; i < split.n; i++) /* small ones make gaps worth reading over */
+		le32_put(entries + 4 * i, seekable_entry(1 + image_rnd(image_rnd(2) ? 40 : 4000),
+							 split.blocks[i] * (size_t)IMAGE_BLOCK));
+	CHECK(seekable_table_from_entries(entries, split.n, w->x.id.data_blocks * IMAGE_BLOCK,
+					  &w->x.table, &e) == 0,
 	      "%s", e.text);
-	free(sizes);
+	free(entries);
 	w->groups = (size_t)(w->x.id.data_blocks + 127) / 128;
 	w->kept = calloc(w->groups, 1);
 	CHECK(w->kept, "memory");
@@ -49,12 +50,16 @@ static void check_shape(const struct image_plan *p)
 
 	for (size_t i = 0; i < p->n_runs; i++) {
 		CHECK(p->runs[i].len > 0, "run %zu is empty", i);
-		CHECK(i == 0 ||
-			      p->runs[i].off > p->runs[i - 1].off + p->runs[i - 1].len + IMAGE_GAP,
+		CHECK(i == 0 || p->runs[i].off > p->runs[i - 1].off + p->runs[i - 1].len + p->gap,
 		      "runs %zu and %zu should be one", i - 1, i);
 		sum += p->runs[i].len;
 	}
 	CHECK(sum == p->fetch_bytes, "sum");
+	CHECK(p->gap >= IMAGE_GAP_MIN && p->gap <= IMAGE_GAP && (p->gap & (p->gap - 1)) == 0,
+	      "gap");
+	CHECK(p->gap == IMAGE_GAP || p->n_runs <= IMAGE_RUNS ||
+		      p->fetch_bytes >= p->n_runs * IMAGE_RUN_MEAN,
+	      "%zu short runs with gaps of %llu", p->n_runs, (unsigned long long)p->gap);
 }
 
 /* Every frame of a missing group is in a run, and runs hold no more than small gaps besides. */
@@ -66,14 +71,17 @@ static void check_runs(const struct world *w, const struct image_plan *p)
 
 	for (size_t f = 0; f < t->frames; f++) {
 		uint64_t from = t->packed[f], to = t->packed[f + 1];
+		bool kept = true;
 
-		if (w->kept[f / 2])
+		for (uint64_t g = t->raw[f] / IMAGE_GROUP; g * IMAGE_GROUP < t->raw[f + 1]; g++)
+			kept &= w->kept[g] != 0;
+		if (kept)
 			continue;
 		if (run < end && run->off + run->len == wanted)
 			run++;
 		CHECK(run < end && run->off <= from && to <= run->off + run->len,
 		      "frame %zu is in no run", f);
-		CHECK(from == run->off || from - wanted <= IMAGE_GAP,
+		CHECK(from == run->off || from - wanted <= p->gap,
 		      "run begins early or reads over too much before frame %zu", f);
 		wanted = to;
 	}

@@ -91,23 +91,58 @@ static void test_table(void)
 static void test_find(void)
 {
 	AUTO_SEEKABLE_TABLE *t = NULL;
-	uint8_t sizes[4 * 100];
+	uint8_t entries[4 * 101];
 	struct err e = ERR_INIT;
-	const uint64_t total = 99 * SEEKABLE_RAW + 4096;
+	uint64_t total = 0, longest = 0;
 
-	for (size_t i = 0; i < 100; i++)
-		le32_put(sizes + 4 * i, (uint32_t)(1 + image_rnd(4096)));
-	CHECK(seekable_table_from_sizes(sizes, 99, total, &t, &e) == -EINVAL, "too few");
-	CHECK(seekable_table_from_sizes(sizes, 101, total, &t, &e) == -EINVAL, "too many");
-	CHECK(seekable_table_from_sizes(sizes, 0, 0, &t, &e) == -EINVAL, "none");
-	CHECK(seekable_table_from_sizes(sizes, 100, total, &t, &e) == 0, "%s", e.text);
+	for (size_t i = 0; i < 101; i++) {
+		size_t raw = 4096 * (1 + image_rnd(512));
+
+		le32_put(entries + 4 * i, seekable_entry(1 + image_rnd(raw + 1024), raw));
+		total += i < 100 ? raw : 0;
+		longest = i < 100 && raw > longest ? raw : longest;
+	}
+	CHECK(seekable_table_from_entries(entries, 99, total, &t, &e) == -EINVAL, "too few");
+	CHECK(seekable_table_from_entries(entries, 101, total, &t, &e) == -EINVAL, "too many");
+	CHECK(seekable_table_from_entries(entries, 0, 0, &t, &e) == -EINVAL, "none");
+	CHECK(seekable_table_from_entries(entries, 100, total, &t, &e) == 0, "%s", e.text);
+	CHECK(t->raw_max == longest, "longest");
 	for (unsigned k = 0; k < 10000; k++) {
 		uint64_t off = image_rnd(total);
-		size_t f = seekable_table_find(t, off);
+		size_t f = seekable_find(t->raw, t->frames, off);
 
 		CHECK(t->raw[f] <= off && off < t->raw[f + 1], "%llu", (unsigned long long)off);
 	}
-	CHECK(t->raw[100] == total && seekable_table_find(t, total - 1) == 99, "end");
+	CHECK(t->raw[100] == total && seekable_find(t->raw, 100, total - 1) == 99, "end");
+}
+
+/* Entries that no table may have. */
+static void test_entries(void)
+{
+	static const struct {
+		size_t packed, raw;
+		int want;
+	} of[] = {
+		{ 1, 4096, 0 },
+		{ 4096 + 1024, 4096, 0 },
+		{ 4096 + 1025, 4096, -EINVAL },
+		{ 0, 4096, -EINVAL },
+		{ 1, 0, -EINVAL },
+		{ SEEKABLE_RAW_MAX + 1024, SEEKABLE_RAW_MAX, 0 },
+		{ 1, SEEKABLE_RAW_MAX + 4096, -EINVAL },
+	};
+
+	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
+		AUTO_SEEKABLE_TABLE *t = NULL;
+		uint8_t entry[4];
+		struct err e = ERR_INIT;
+		int r;
+
+		le32_put(entry, seekable_entry(of[i].packed, of[i].raw));
+		r = seekable_table_from_entries(entry, 1, of[i].raw, &t, &e);
+		CHECK(r == of[i].want, "%zu: %d %s", i, r, e.text);
+		CHECK(r < 0 || (t->packed[1] == of[i].packed && t->raw[1] == of[i].raw), "%zu", i);
+	}
 }
 
 static void check_frame(struct seekable_decoder *d, const struct made *m,
@@ -115,12 +150,14 @@ static void check_frame(struct seekable_decoder *d, const struct made *m,
 {
 	size_t raw = (size_t)(t->raw[f + 1] - t->raw[f]);
 	size_t n = (size_t)(t->packed[f + 1] - t->packed[f]);
-	uint8_t out[SEEKABLE_RAW];
+	uint8_t *out = malloc(raw);
 	struct err e = ERR_INIT;
 
+	CHECK(out, "memory");
 	CHECK(seekable_frame_decode(d, m->full.p + t->packed[f], n, out, raw, &e) == 0,
 	      "frame %zu: %s", f, e.text);
 	CHECK(memcmp(out, m->data + t->raw[f], raw) == 0, "frame %zu", f);
+	free(out);
 }
 
 /* What our own encoder makes must be what a reader of the format expects. */
@@ -136,7 +173,7 @@ static void test_blob(void)
 		size_t frames, n;
 
 		made_new(&m, 1 + image_rnd(400));
-		frames = (m.n - 1) / SEEKABLE_RAW + 1;
+		frames = le32_get(m.full.p + m.full.n - 9);
 		n = seekable_table_bytes(frames);
 		CHECK(seekable_table_parse((uint8_t *)m.full.p + m.full.n - n, n, m.full.n, &t,
 					   &e) == 0,
@@ -235,7 +272,7 @@ static void test_unpack(void)
 
 		made_new(&m, 1 + image_rnd(300));
 		cut = 1 + image_rnd(m.full_bytes -
-				    seekable_table_bytes((m.n - 1) / SEEKABLE_RAW + 1) - 1);
+				    seekable_table_bytes(le32_get(m.full.p + m.full.n - 9)) - 1);
 		CHECK(unpack(&m, m.full_bytes, m.n, &out, &e) == 0, "%s", e.text);
 		CHECK(out.n == m.n && memcmp(out.p, m.data, m.n) == 0, "content");
 		CHECK(unpack(&m, m.full_bytes, m.n - 1, &no, &e) == -EBADMSG, "larger than said");
@@ -253,6 +290,7 @@ int main(void)
 	dice_seed();
 	test_table();
 	test_find();
+	test_entries();
 	test_blob();
 	test_frame();
 	test_unpack();

@@ -88,7 +88,7 @@ static int range_fetch(struct peek *p, uint64_t off, uint64_t n, struct err *e)
 	if (n == 0 || off >= t->raw[t->frames])
 		return 0;
 	n = n < t->raw[t->frames] - off ? n : t->raw[t->frames] - off;
-	for (size_t f = seekable_table_find(t, off); r >= 0 && f < t->frames; f++) {
+	for (size_t f = seekable_find(t->raw, t->frames, off); r >= 0 && f < t->frames; f++) {
 		bool have = false;
 
 		if (t->raw[f] >= off + n)

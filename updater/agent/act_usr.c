@@ -9,7 +9,7 @@
 #include "updater/image/leaves.h"
 #include "updater/image/plan.h"
 
-#define LENT_GAP ((uint64_t)8 << 10) /* bytes of the index that a request more costs */
+#define LENT_GAP ((uint64_t)2 << 10) /* bytes of the index that a request more costs */
 
 void act_usr_done(struct act_usr *u)
 {
@@ -23,7 +23,10 @@ void act_usr_done(struct act_usr *u)
 
 static void image_id_of(const struct release_manifest *m, struct image_id *ret)
 {
-	*ret = (struct image_id){ .data_blocks = m->data_blocks, .salt_n = (uint16_t)m->salt_n };
+	*ret = (struct image_id){ .data_blocks = m->data_blocks,
+				  .index_bytes =
+					  release_blob_find(m, RELEASE_USR_INDEX, NULL)->bytes,
+				  .salt_n = (uint16_t)m->salt_n };
 	memcpy(ret->root, m->root, sizeof(ret->root));
 	memcpy(ret->salt, m->salt, m->salt_n);
 }
@@ -147,9 +150,10 @@ static int fetch_index_once(struct act_usr *u, enum image_index_part through,
 	int r;
 
 	act_blob_init(&blob, u->a, release_blob_find(m, RELEASE_USR_INDEX, NULL));
-	if (end == 0 || end > blob.blob->bytes)
+	if (end == 0)
 		return err_set(e, ERR_INPUT, EINVAL,
-			       "manifest of %s: the index blob cannot be that short", m->version);
+			       "manifest of %s: an index of this image cannot be %llu bytes long",
+			       m->version, (unsigned long long)blob.blob->bytes);
 	to->max = (size_t)end + 1;
 	r = buf_reserve(to, (size_t)end, e);
 	if (r == 0 && have)

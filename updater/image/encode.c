@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/sys.h"
+#include "updater/image/split.h"
 #include "verity/tree.h"
 
 #define THREADS_MAX 64u
@@ -25,13 +26,15 @@ struct cell {
 
 struct packer {
 	const struct image_encode_job *job;
-	size_t raw;         /* bytes of a frame */
+	size_t raw;         /* bytes of a frame, or of the longest with job->split */
 	struct cell *cells; /* frame i is in cells[i % n_cells] */
 	size_t n_cells;
 	uint64_t frames;
 	struct buf sizes;  /* of the packed frames, u32 */
 	struct buf sums;   /* their checksums, u32 */
 	uint64_t packed_n; /* bytes put */
+	uint64_t read_n;   /* bytes of the input read */
+	uint64_t done_n;   /* and packed */
 	/* takes the raw bytes of each frame in order; may be NULL */
 	int (*raw_fn)(void *arg, const void *p, size_t n, struct err *e);
 	void *raw_arg;
@@ -111,6 +114,16 @@ static int put(struct packer *k, const void *p, size_t n, struct err *e)
 	return 0;
 }
 
+static size_t frame_raw(const struct packer *k, uint64_t i)
+{
+	uint64_t left;
+
+	if (k->job->split)
+		return (size_t)k->job->split->blocks[i] * IMAGE_BLOCK;
+	left = k->job->bytes - i * k->raw;
+	return left < k->raw ? (size_t)left : k->raw;
+}
+
 /* Waits for the frame and hands it on. */
 static int frame_put(struct packer *k, uint64_t i, struct err *e)
 {
@@ -132,6 +145,7 @@ static int frame_put(struct packer *k, uint64_t i, struct err *e)
 	r = buf_add(&k->sums, c->packed + c->packed_n - 4, 4, e);
 	if (r < 0)
 		return r;
+	k->done_n += c->raw_n;
 	return put(k, c->packed, c->packed_n, e);
 }
 
@@ -139,10 +153,11 @@ static int frame_read(struct packer *k, uint64_t i, struct err *e)
 {
 	const struct image_encode_job *job = k->job;
 	struct cell *c = cell_of(k, i);
-	uint64_t at = i * k->raw, left = job->bytes - at;
+	uint64_t at = k->read_n;
 	int r;
 
-	c->raw_n = left < k->raw ? (size_t)left : k->raw;
+	c->raw_n = frame_raw(k, i);
+	k->read_n += c->raw_n;
 	r = sys_read_full(job->sys, job->fd, c->raw, c->raw_n, at);
 	if (r < 0)
 		return err_set(e, ERR_HOST, -r, "read the image at byte %llu: %s",
@@ -167,12 +182,9 @@ static int pack_frames(struct packer *k, struct err *e)
 		int r = 0;
 
 		if (i >= ahead && i - ahead < k->frames) {
-			uint64_t done = (i - ahead + 1) * k->raw;
-
 			r = frame_put(k, i - ahead, e);
 			if (r >= 0 && job->progress &&
-			    job->progress(job->progress_arg, done < job->bytes ? done : job->bytes,
-					  job->bytes) < 0)
+			    job->progress(job->progress_arg, k->done_n, job->bytes) < 0)
 				r = err_set(e, ERR_HOST, ECANCELED, "compressing was cancelled");
 		}
 		if (r >= 0 && i < k->frames)
@@ -193,11 +205,10 @@ static int put_table(struct packer *k, struct err *e)
 	le32_put(t, 0x184D2A5Eu);
 	le32_put(t + 4, (uint32_t)(n - 8));
 	for (size_t i = 0; i < frames; i++) {
-		uint64_t left = k->job->bytes - i * k->raw;
 		uint8_t *at = t + 8 + 12 * i;
 
 		memcpy(at, k->sizes.p + 4 * i, 4);
-		le32_put(at + 4, (uint32_t)(left < k->raw ? left : k->raw));
+		le32_put(at + 4, (uint32_t)frame_raw(k, i));
 		memcpy(at + 8, k->sums.p + 4 * i, 4);
 	}
 	le32_put(t + n - 9, (uint32_t)frames);
@@ -264,7 +275,7 @@ static int packer_init(struct packer *k, struct err *e)
 	if (job->bytes > (uint64_t)SEEKABLE_FRAMES_MAX * k->raw)
 		return err_set(e, ERR_INPUT, EFBIG, "%llu bytes are too many for a blob",
 			       (unsigned long long)job->bytes);
-	k->frames = (job->bytes - 1) / k->raw + 1;
+	k->frames = job->split ? job->split->n : (job->bytes - 1) / k->raw + 1;
 	return 0;
 }
 
@@ -368,10 +379,50 @@ static int catch_new(struct catch *c, const struct image_id *id, struct err *e)
 	return verity_tree_new(&s, catch_block, c, &c->tree, e);
 }
 
+/* The frames of the split, which must fill the image. */
+static int split_take(struct packer *k, struct image_id *id, struct err *e)
+{
+	const struct image_split *s = k->job->split;
+	uint64_t blocks = 0;
+	uint32_t most = 0;
+
+	for (size_t i = 0; i < s->n; i++) {
+		blocks += s->blocks[i];
+		most = s->blocks[i] > most ? s->blocks[i] : most;
+	}
+	if (blocks != id->data_blocks || most > IMAGE_SPLIT_NEW)
+		return err_set(e, ERR_BUG, EINVAL, "frames that do not fit the image");
+	k->raw = (size_t)most * IMAGE_BLOCK;
+	id->index_bytes = image_index_length(id, s->n);
+	return 0;
+}
+
+static int index_make(const struct packer *k, const struct catch *c, const struct image_id *id,
+		      struct buf *out, struct err *e)
+{
+	AUTO_FREE uint8_t *entries = malloc(4 * (size_t)k->frames);
+	struct image_index_parts parts = { .id = id,
+					   .full_bytes = k->packed_n,
+					   .upper = c->upper,
+					   .upper_n = c->upper_n,
+					   .frames = entries,
+					   .frames_n = 4 * (size_t)k->frames,
+					   .leaves = c->leaves,
+					   .leaves_n = c->leaves_n };
+
+	if (!entries)
+		return err_set(e, ERR_HOST, ENOMEM, "image index");
+	for (size_t i = 0; i < k->frames; i++)
+		le32_put(entries + 4 * i,
+			 seekable_entry(le32_get(k->sizes.p + 4 * i), frame_raw(k, i)));
+	out->max = out->n + (size_t)id->index_bytes;
+	return image_index_format(&parts, out, e);
+}
+
 int image_encode(const struct image_encode_job *job, struct image_id *id, struct buf *index_out,
 		 uint64_t *ret_bytes, struct err *e)
 {
-	CLEANUP(packer_done) struct packer k = { .job = job, .raw = SEEKABLE_RAW };
+	CLEANUP(packer_done) struct packer k = { .job = job };
 	CLEANUP(catch_done) struct catch c = { .tree = NULL };
 	struct image_id done = *id;
 	uint8_t root[DIGEST_MAX];
@@ -387,6 +438,9 @@ int image_encode(const struct image_encode_job *job, struct image_id *id, struct
 	r = catch_new(&c, &done, e);
 	if (r < 0)
 		return r;
+	r = split_take(&k, &done, e);
+	if (r < 0)
+		return r;
 	k.raw_fn = catch_raw;
 	k.raw_arg = &c;
 	r = packer_run(&k, e);
@@ -398,11 +452,7 @@ int image_encode(const struct image_encode_job *job, struct image_id *id, struct
 	memcpy(done.root, root, sizeof(done.root));
 	if (c.g.levels == 0)
 		memcpy(c.leaves, root, IMAGE_LEAF_CUT);
-
-	const struct image_index_parts parts = { &done,    k.packed_n, c.upper,   k.sizes.p,
-						 c.leaves, c.upper_n,  k.sizes.n, c.leaves_n };
-
-	r = image_index_format(&parts, index_out, e);
+	r = index_make(&k, &c, &done, index_out, e);
 	if (r < 0)
 		return r;
 	*id = done;

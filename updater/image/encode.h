@@ -11,6 +11,7 @@
 #include "updater/image/unpack.h"
 
 struct sys;
+struct image_split;
 
 /* For the publisher: from an image to its blobs. */
 
@@ -23,6 +24,8 @@ struct image_encode_job {
 	uint64_t bytes;   /* its length, 1 or more; for image_encode() a multiple of IMAGE_BLOCK */
 	int level;        /* of zstd, 1 to 22; 0: IMAGE_LEVEL */
 	unsigned threads; /* 0: one per core */
+	const struct image_split
+		*split;   /* image_encode(): where its frames end; they must fill it */
 	image_put_fn put; /* receives the seekable blob front to back, on the caller's thread */
 	void *put_arg;
 	image_encode_progress_fn progress; /* may be NULL */
@@ -39,9 +42,9 @@ int image_pack(const struct image_encode_job *job, uint64_t *ret_bytes, struct e
 
 /*
  * The same for an image, building its tree on the way: root hash and data_blocks are filled into
- * *id, whose salt the caller has set; the index blob is appended to index_out (raise its `max` for
- * images beyond 16 GiB). ERR_INPUT -EINVAL: length not a multiple of IMAGE_BLOCK, -EFBIG: beyond
- * IMAGE_BLOCKS_MAX.
+ * *id with index_bytes, and the caller has set its salt; the index blob is appended to
+ * index_out, whose `max` is raised to its length. ERR_INPUT -EINVAL: length not a multiple of
+ * IMAGE_BLOCK, -EFBIG: beyond IMAGE_BLOCKS_MAX.
  */
 int image_encode(const struct image_encode_job *job, struct image_id *id, struct buf *index_out,
 		 uint64_t *ret_bytes, struct err *e) __attribute__((warn_unused_result));

@@ -84,7 +84,7 @@ int image_feed_begin(struct image_feed *f, const struct image_source *src,
 		     const struct image_frames *frames, const struct image_run *runs, size_t n_runs,
 		     struct err *e)
 {
-	int r = room_make(f, image_frames_raw(frames), e);
+	int r = room_make(f, frames->most, e);
 
 	if (r >= 0)
 		r = prefixes_make(f, frames->delta ? frames->delta->prefix_max : 0, e);
@@ -287,10 +287,8 @@ static int prefix_load(struct image_feed *f, size_t frame, struct seekable_prefi
 
 static size_t frame_bytes(const struct image_feed *f, size_t frame)
 {
-	size_t raw = image_frames_raw(&f->frames);
-	uint64_t left = f->frames.raw_bytes - (uint64_t)frame * raw;
-
-	return left < raw ? (size_t)left : raw;
+	return (size_t)(image_frames_start(&f->frames, frame + 1) -
+			image_frames_start(&f->frames, frame));
 }
 
 /* Fetches a frame and decodes it to `out`. */
@@ -331,11 +329,10 @@ static int frame_load(struct image_feed *f, size_t frame, struct err *e)
 /* Raw bytes [off, off + n) of the frames, counted through. */
 static int frames_read(struct image_feed *f, uint64_t off, uint8_t *p, uint64_t n, struct err *e)
 {
-	const size_t raw = image_frames_raw(&f->frames);
-
 	while (n > 0) {
-		size_t frame = (size_t)(off / raw), skip = (size_t)(off % raw);
-		size_t len = raw - skip;
+		size_t frame = image_frames_find(&f->frames, off);
+		size_t skip = (size_t)(off - image_frames_start(&f->frames, frame));
+		size_t len = frame_bytes(f, frame) - skip;
 		int r;
 
 		len = n < len ? (size_t)n : len;

@@ -7,7 +7,7 @@
 
 #include "base/cleanup.h"
 
-#define INDEX_VERSION 1u
+#define INDEX_VERSION 2u
 
 /* Offsets in the header, as index.h lists them. */
 enum {
@@ -85,10 +85,10 @@ uint64_t image_hash_bytes(const struct image_id *id)
 	return id_geometry(id, &g) ? g.bytes : 0;
 }
 
-static struct layout layout_of(uint64_t data_blocks, const struct verity_geometry *g)
+static struct layout layout_of(uint64_t data_blocks, const struct verity_geometry *g,
+			       uint64_t frames)
 {
-	const uint64_t per_frame = SEEKABLE_RAW / IMAGE_BLOCK;
-	struct layout l = { .frames = (data_blocks + per_frame - 1) / per_frame };
+	struct layout l = { .frames = frames };
 	uint64_t at = IMAGE_INDEX_HEADER;
 
 	l.bytes[IMAGE_INDEX_UPPER] = verity_upper_bytes(g);
@@ -99,11 +99,34 @@ static struct layout layout_of(uint64_t data_blocks, const struct verity_geometr
 	return l;
 }
 
+/* Of the index that an id speaks of. False: there is none of that length. */
+static bool id_layout(const struct image_id *id, const struct verity_geometry *g,
+		      struct layout *ret)
+{
+	uint64_t rest = layout_of(id->data_blocks, g, 0).end[IMAGE_INDEX_LEAVES];
+	uint64_t frames = id->index_bytes > rest ? (id->index_bytes - rest) / 4 : 0;
+
+	if (frames < 1 || frames > SEEKABLE_FRAMES_MAX || frames > id->data_blocks)
+		return false;
+	*ret = layout_of(id->data_blocks, g, frames);
+	return ret->end[IMAGE_INDEX_LEAVES] == id->index_bytes;
+}
+
 uint64_t image_index_bytes(const struct image_id *id, enum image_index_part through)
 {
 	struct verity_geometry g;
+	struct layout l;
 
-	return id_geometry(id, &g) ? layout_of(id->data_blocks, &g).end[through] : 0;
+	return id_geometry(id, &g) && id_layout(id, &g, &l) ? l.end[through] : 0;
+}
+
+uint64_t image_index_length(const struct image_id *id, size_t frames)
+{
+	struct verity_geometry g;
+
+	if (!id_geometry(id, &g))
+		return 0;
+	return layout_of(id->data_blocks, &g, frames).end[IMAGE_INDEX_LEAVES];
 }
 
 static void header_format(const struct image_id *id, uint64_t full_bytes, const struct layout *l,
@@ -115,7 +138,7 @@ static void header_format(const struct image_id *id, uint64_t full_bytes, const 
 	le32_put(h + AT_HASH_TYPE, 1);
 	le32_put(h + AT_DATA_BLOCK, IMAGE_BLOCK);
 	le32_put(h + AT_HASH_BLOCK, IMAGE_BLOCK);
-	le32_put(h + AT_FRAME_RAW, SEEKABLE_RAW);
+	le32_put(h + AT_FRAME_RAW, SEEKABLE_RAW_MAX);
 	le32_put(h + AT_CUT, IMAGE_LEAF_CUT);
 	le64_put(h + AT_BLOCKS, id->data_blocks);
 	le64_put(h + AT_FULL, full_bytes);
@@ -171,13 +194,13 @@ void image_index_free(struct image_index *x)
 }
 
 /* The frames must fill the full blob up to its own table, as image_pack() writes it. */
-static int table_load(struct image_index *x, const uint8_t *sizes, size_t frames, struct err *e)
+static int table_load(struct image_index *x, const uint8_t *entries, size_t frames, struct err *e)
 {
-	int r = seekable_table_from_sizes(sizes, frames, x->id.data_blocks * IMAGE_BLOCK, &x->table,
-					  e);
+	int r = seekable_table_from_entries(entries, frames, x->id.data_blocks * IMAGE_BLOCK,
+					    &x->table, e);
 
 	if (r < 0)
-		return r;
+		return err_wrap(e, r, "image index");
 	if (x->table->packed[frames] + seekable_table_bytes(frames) != x->full_bytes)
 		return err_set(e, ERR_INPUT, EINVAL,
 			       "image index names frames of %llu bytes in a full image of %llu",
@@ -189,9 +212,14 @@ static int table_load(struct image_index *x, const uint8_t *sizes, size_t frames
 static int index_load(struct image_index *x, const uint8_t *p, size_t n, uint64_t full_bytes,
 		      struct err *e)
 {
-	struct layout l = layout_of(x->id.data_blocks, &x->geometry);
+	struct layout l;
 	int r;
 
+	if (!id_layout(&x->id, &x->geometry, &l))
+		return err_set(e, ERR_INPUT, EMSGSIZE,
+			       "the index of an image of %llu blocks cannot be %llu bytes long",
+			       (unsigned long long)x->id.data_blocks,
+			       (unsigned long long)x->id.index_bytes);
 	if (n != l.end[IMAGE_INDEX_UPPER] && n != l.end[IMAGE_INDEX_FRAMES] &&
 	    n != l.end[IMAGE_INDEX_LEAVES])
 		return err_set(e, ERR_INPUT, EMSGSIZE,
@@ -251,9 +279,8 @@ int image_index_format(const struct image_index_parts *parts, struct buf *out, s
 
 	if (!id_geometry(parts->id, &g))
 		return err_set(e, ERR_BUG, EINVAL, "image index of an impossible image");
-	l = layout_of(parts->id->data_blocks, &g);
-	if (parts->upper_n != l.bytes[IMAGE_INDEX_UPPER] ||
-	    parts->sizes_n != l.bytes[IMAGE_INDEX_FRAMES] ||
+	if (!id_layout(parts->id, &g, &l) || parts->upper_n != l.bytes[IMAGE_INDEX_UPPER] ||
+	    parts->frames_n != l.bytes[IMAGE_INDEX_FRAMES] ||
 	    parts->leaves_n != l.bytes[IMAGE_INDEX_LEAVES])
 		return err_set(e, ERR_BUG, EINVAL, "image index from parts of wrong lengths");
 	header_format(parts->id, parts->full_bytes, &l, header);
@@ -263,7 +290,7 @@ int image_index_format(const struct image_index_parts *parts, struct buf *out, s
 	r = buf_add(out, parts->upper, parts->upper_n, e);
 	if (r < 0)
 		return r;
-	r = buf_add(out, parts->sizes, parts->sizes_n, e);
+	r = buf_add(out, parts->frames, parts->frames_n, e);
 	if (r < 0)
 		return r;
 	return buf_add(out, parts->leaves, parts->leaves_n, e);

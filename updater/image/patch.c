@@ -34,7 +34,7 @@ int image_patch(const struct image_patch_job *job, uint64_t *ret_fetched, struct
 	CLEANUP(image_feed_done) struct image_feed f = { .sys = job->sys };
 	AUTO_FREE uint8_t *p = malloc(CHUNK);
 	const struct image_delta *d = job->delta;
-	const struct image_frames frames = { d->frames, d->packed, d->raw_bytes, d };
+	const struct image_frames frames = image_frames_delta(d);
 	const struct image_run run = { d->packed[0], d->packed[d->frames] - d->packed[0] };
 	int r;
 

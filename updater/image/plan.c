@@ -24,12 +24,42 @@ static uint64_t group_bytes(const struct image_index *x, size_t group)
 	return verity_group_blocks(&x->super, &x->geometry, group) * (uint64_t)IMAGE_BLOCK;
 }
 
+struct image_frames image_frames_delta(const struct image_delta *d)
+{
+	return (struct image_frames){ .n = d->frames,
+				      .packed = d->packed,
+				      .most = d->frame,
+				      .raw_bytes = d->raw_bytes,
+				      .delta = d };
+}
+
+static struct image_frames frames_full(const struct seekable_table *t)
+{
+	return (struct image_frames){ .n = t->frames,
+				      .packed = t->packed,
+				      .raw = t->raw,
+				      .most = t->raw_max,
+				      .raw_bytes = t->raw[t->frames] };
+}
+
+size_t image_frames_find(const struct image_frames *f, uint64_t off)
+{
+	return f->raw ? seekable_find(f->raw, f->n, off) : (size_t)(off / f->most);
+}
+
+uint64_t image_frames_start(const struct image_frames *f, size_t i)
+{
+	uint64_t at = f->raw ? f->raw[i] : (uint64_t)i * f->most;
+
+	return at < f->raw_bytes ? at : f->raw_bytes;
+}
+
 /* Adds packed bytes [off, end) behind the last run, or to it when the gap is cheap to read over. */
 static void run_add(struct image_plan *p, uint64_t off, uint64_t end)
 {
 	struct image_run *last = p->n_runs ? &p->runs[p->n_runs - 1] : NULL;
 
-	if (last && off - (last->off + last->len) <= IMAGE_GAP)
+	if (last && off - (last->off + last->len) <= p->gap)
 		last->len = end - last->off;
 	else
 		p->runs[p->n_runs++] = (struct image_run){ .off = off, .len = end - off };
@@ -39,7 +69,6 @@ static void run_add(struct image_plan *p, uint64_t off, uint64_t end)
 static void piece_take(struct image_plan *p, const struct image_piece *piece, uint64_t from,
 		       uint64_t len, size_t *next)
 {
-	const size_t frame_blocks = image_frames_raw(&p->frames) / IMAGE_BLOCK;
 	size_t f, end;
 
 	if (piece->kind == IMAGE_PIECE_ZERO)
@@ -48,8 +77,8 @@ static void piece_take(struct image_plan *p, const struct image_piece *piece, ui
 		p->copy_bytes += len * IMAGE_BLOCK;
 	if (piece->kind != IMAGE_PIECE_FRAME)
 		return;
-	f = (size_t)(from / frame_blocks);
-	end = (size_t)((from + len - 1) / frame_blocks) + 1;
+	f = image_frames_find(&p->frames, from * IMAGE_BLOCK);
+	end = image_frames_find(&p->frames, (from + len) * IMAGE_BLOCK - 1) + 1;
 	for (f = f < *next ? *next : f; f < end; f++)
 		run_add(p, p->frames.packed[f], p->frames.packed[f + 1]);
 	*next = end > *next ? end : *next;
@@ -98,6 +127,25 @@ static void groups_plan(struct image_plan *p, const struct image_index *x, const
 		p->way[g] = IMAGE_COPY;
 		if (fetch)
 			p->way[g] = p->frames.delta ? IMAGE_DELTA : IMAGE_FULL;
+	}
+	for (size_t i = 0; i < p->n_runs; i++)
+		p->fetch_bytes += p->runs[i].len;
+}
+
+/* Joins runs over larger gaps while they are many and short. */
+static void runs_join(struct image_plan *p)
+{
+	while (p->gap < IMAGE_GAP && p->n_runs > IMAGE_RUNS &&
+	       p->fetch_bytes < p->n_runs * IMAGE_RUN_MEAN) {
+		size_t n = p->n_runs;
+
+		p->gap *= 2;
+		p->n_runs = 0;
+		p->fetch_bytes = 0;
+		for (size_t i = 0; i < n; i++) /* never more than were there */
+			run_add(p, p->runs[i].off, p->runs[i].off + p->runs[i].len);
+		for (size_t i = 0; i < p->n_runs; i++)
+			p->fetch_bytes += p->runs[i].len;
 	}
 }
 
@@ -192,15 +240,14 @@ static int pieces_make(struct image_plan *p, const struct image_choice *c, struc
 	if (d) {
 		if (d->unit != IMAGE_BLOCK || d->target.bytes != x->id.data_blocks * IMAGE_BLOCK)
 			return err_set(e, ERR_BUG, EINVAL, "plan with the delta of another image");
-		p->frames = (struct image_frames){ d->frames, d->packed, d->raw_bytes, d };
+		p->frames = image_frames_delta(d);
 		p->pieces = d->pieces;
 		p->n_pieces = d->n_pieces;
 		return 0;
 	}
 	if (!x->table)
 		return err_set(e, ERR_BUG, EINVAL, "plan without the frames of the full image");
-	p->frames = (struct image_frames){ x->table->frames, x->table->packed,
-					   x->id.data_blocks * IMAGE_BLOCK, NULL };
+	p->frames = frames_full(x->table);
 	r = c->base && x->leaves ? pieces_any(p, x, c->base, e) : pieces_full(p, x, e);
 	p->pieces = p->own;
 	return r;
@@ -210,7 +257,7 @@ static int pieces_make(struct image_plan *p, const struct image_choice *c, struc
 static uint64_t memory_of(const struct image_plan *p, const struct image_choice *c)
 {
 	const struct image_delta *d = p->frames.delta;
-	uint64_t n = IMAGE_GROUP + 3 * image_frames_raw(&p->frames) + (256u << 10);
+	uint64_t n = IMAGE_GROUP + 3 * p->frames.most + (256u << 10);
 
 	n += 2 * c->index->upper_n + p->groups * 2 + p->n_runs * sizeof(*p->runs);
 	n += p->n_pieces * sizeof(*p->pieces) + (p->frames.n + 1) * 2 * sizeof(uint64_t);
@@ -238,12 +285,12 @@ int image_plan_make(const struct image_choice *c, struct image_plan **ret, struc
 	packed = p->frames.n ? p->frames.packed[p->frames.n] - p->frames.packed[0] : 0;
 	p->way = calloc(p->groups, sizeof(*p->way));
 	/* between any two runs is a gap that is worth a request */
-	p->runs = calloc((size_t)(packed / IMAGE_GAP) + 2, sizeof(*p->runs));
+	p->runs = calloc((size_t)(packed / IMAGE_GAP_MIN) + 2, sizeof(*p->runs));
 	if (!p->way || !p->runs)
 		return err_set(e, ERR_HOST, ENOMEM, "image plan of %zu groups", p->groups);
+	p->gap = IMAGE_GAP_MIN;
 	groups_plan(p, x, c->kept);
-	for (size_t i = 0; i < p->n_runs; i++)
-		p->fetch_bytes += p->runs[i].len;
+	runs_join(p);
 	p->memory = memory_of(p, c);
 	*ret = TAKE(p);
 	return 0;

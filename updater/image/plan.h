@@ -27,15 +27,17 @@ enum image_way {
 struct image_frames {
 	size_t n;
 	const uint64_t *packed; /* n + 1 offsets in the blob */
+	const uint64_t *raw;    /* n + 1 offsets in what they hold; NULL: see most */
+	size_t most;            /* raw bytes of the largest: all but the last, where raw is NULL */
 	uint64_t raw_bytes;     /* of all */
 	const struct image_delta *delta;
 };
 
-/* Raw bytes of each frame but the last. */
-static inline size_t image_frames_raw(const struct image_frames *f)
-{
-	return f->delta ? f->delta->frame : SEEKABLE_RAW;
-}
+struct image_frames image_frames_delta(const struct image_delta *d);
+
+/* The frame that holds raw byte off, below raw_bytes; where frame i, at most n, begins. */
+size_t image_frames_find(const struct image_frames *f, uint64_t off);
+uint64_t image_frames_start(const struct image_frames *f, size_t i);
 
 struct image_plan {
 	size_t groups;
@@ -47,14 +49,22 @@ struct image_plan {
 	uint64_t keep_bytes;
 	uint64_t copy_bytes, zero_bytes; /* of write_bytes: from the base, from nothing */
 	uint64_t memory;                 /* bytes image_write() will take for it, all included */
+	uint64_t gap;                    /* up to so many bytes were read over */
 	struct image_frames frames;
 	const struct image_piece *pieces; /* of the whole image, in blocks */
 	size_t n_pieces;
 	struct image_piece *own; /* `pieces`, unless they are the delta's */
 };
 
-/* A gap up to so many bytes is cheaper to read over than another request. */
-#define IMAGE_GAP ((uint64_t)64 << 10)
+/*
+ * A gap between two runs is read over when it is short: up to IMAGE_GAP_MIN bytes, which is what
+ * another request costs, and up to IMAGE_GAP when runs are more than IMAGE_RUNS and hold less than
+ * IMAGE_RUN_MEAN bytes on average, since then the way to the server and back is what takes time.
+ */
+#define IMAGE_GAP_MIN  ((uint64_t)2 << 10)
+#define IMAGE_GAP      ((uint64_t)64 << 10)
+#define IMAGE_RUNS     16u
+#define IMAGE_RUN_MEAN ((uint64_t)64 << 10)
 
 void image_plan_free(struct image_plan *p);
 static inline void image_plan_freep(struct image_plan **p)

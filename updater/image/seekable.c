@@ -18,6 +18,7 @@
 #define FLAGS_RESERVED   0x7Cu
 #define ENTRY_BARE       8u
 #define ENTRY_CHECKSUMED 12u
+#define PACKED_BITS      22
 
 void seekable_table_free(struct seekable_table *t)
 {
@@ -45,7 +46,7 @@ size_t seekable_table_bytes(size_t frames)
 	return TABLE_HEADER + frames * ENTRY_CHECKSUMED + TABLE_FOOTER;
 }
 
-/* Sums stay far below 2^64: at most 2^20 frames of at most 2^20 + 1024 bytes. */
+/* Sums stay far below 2^64: at most 2^20 frames of little more than 2^21 bytes. */
 static int table_add(struct seekable_table *t, size_t i, uint32_t packed, uint32_t raw,
 		     struct err *e)
 {
@@ -59,6 +60,7 @@ static int table_add(struct seekable_table *t, size_t i, uint32_t packed, uint32
 			       packed, raw);
 	t->packed[i + 1] = t->packed[i] + packed;
 	t->raw[i + 1] = t->raw[i] + raw;
+	t->raw_max = raw > t->raw_max ? raw : t->raw_max;
 	return 0;
 }
 
@@ -120,40 +122,48 @@ int seekable_table_parse(const uint8_t *p, size_t n, uint64_t blob_n, struct see
 	return 0;
 }
 
-int seekable_table_from_sizes(const uint8_t *sizes, size_t frames, uint64_t raw_total,
-			      struct seekable_table **ret, struct err *e)
+uint32_t seekable_entry(size_t packed, size_t raw)
+{
+	return (uint32_t)(packed | raw / SEEKABLE_UNIT << PACKED_BITS);
+}
+
+int seekable_table_from_entries(const uint8_t *entries, size_t frames, uint64_t raw_total,
+				struct seekable_table **ret, struct err *e)
 {
 	AUTO_SEEKABLE_TABLE *t = NULL;
 	int r;
 
-	if (raw_total == 0 || frames > SEEKABLE_FRAMES_MAX ||
-	    frames != (raw_total - 1) / SEEKABLE_RAW + 1)
-		return err_set(e, ERR_INPUT, EINVAL, "%zu frames cannot hold %llu bytes", frames,
-			       (unsigned long long)raw_total);
+	if (frames == 0 || frames > SEEKABLE_FRAMES_MAX)
+		return err_set(e, ERR_INPUT, EINVAL, "%zu frames, 1 to %zu are possible", frames,
+			       SEEKABLE_FRAMES_MAX);
 	t = table_new(frames);
 	if (!t)
 		return err_set(e, ERR_HOST, ENOMEM, "table of %zu frames", frames);
 	for (size_t i = 0; i < frames; i++) {
-		uint64_t left = raw_total - t->raw[i];
-		uint32_t raw = (uint32_t)(left < SEEKABLE_RAW ? left : SEEKABLE_RAW);
+		uint32_t entry = le32_get(entries + 4 * i);
 
-		r = table_add(t, i, le32_get(sizes + 4 * i), raw, e);
+		r = table_add(t, i, entry & ((1u << PACKED_BITS) - 1),
+			      (entry >> PACKED_BITS) * SEEKABLE_UNIT, e);
 		if (r < 0)
 			return r;
 	}
+	if (t->raw[frames] != raw_total)
+		return err_set(e, ERR_INPUT, EINVAL,
+			       "frames of %llu raw bytes for an image of %llu",
+			       (unsigned long long)t->raw[frames], (unsigned long long)raw_total);
 	*ret = TAKE(t);
 	return 0;
 }
 
-size_t seekable_table_find(const struct seekable_table *t, uint64_t off)
+size_t seekable_find(const uint64_t *start, size_t n, uint64_t off)
 {
-	size_t lo = 0, hi = t->frames;
+	size_t lo = 0, hi = n;
 
-	/* raw[lo] <= off < raw[hi] */
+	/* start[lo] <= off < start[hi] */
 	while (hi - lo > 1) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (t->raw[mid] <= off)
+		if (start[mid] <= off)
 			lo = mid;
 		else
 			hi = mid;

@@ -11,13 +11,12 @@
 /*
  * The zstd seekable format 0.1.0: independent frames, then a skippable frame that lists their
  * sizes, so that `zstd -d` restores the whole and a reader of ranges any part of it. Proa's own
- * blobs have frames of 256 KiB raw for images and 64 KiB for files (UKIs); the last one may be
- * shorter. See docs/format.md.
+ * blobs have frames of 64 KiB raw for files (UKIs), the last one maybe shorter, and for images
+ * frames of any length that split.h chooses. See docs/format.md.
  */
-#define SEEKABLE_RAW        ((size_t)256 << 10) /* raw bytes of an image's frames */
-#define SEEKABLE_FILE_RAW   ((size_t)64 << 10)  /* and of a file's, whose head is looked at alone */
-#define SEEKABLE_RAW_MAX    ((size_t)1 << 20)   /* most raw bytes of a frame in any table */
-#define SEEKABLE_FRAMES_MAX ((size_t)1 << 18)   /* 64 GiB of image */
+#define SEEKABLE_FILE_RAW   ((size_t)64 << 10) /* of a UKI, whose head is looked at alone */
+#define SEEKABLE_RAW_MAX    ((size_t)2 << 20)  /* most raw bytes of a frame in any table */
+#define SEEKABLE_FRAMES_MAX ((size_t)1 << 20)
 #define SEEKABLE_WINDOW_MAX ((uint64_t)8 << 20)
 
 /* No compressed frame of raw bytes is longer: what zstd needs when nothing can be compressed. */
@@ -28,6 +27,7 @@ struct seekable_table {
 	size_t frames;    /* 1 or more */
 	uint64_t *packed; /* frames + 1 offsets in the blob, rising */
 	uint64_t *raw;    /* frames + 1 offsets in what it restores to, rising */
+	size_t raw_max;   /* raw bytes of the largest */
 };
 
 void seekable_table_free(struct seekable_table *t);
@@ -48,14 +48,18 @@ size_t seekable_table_bytes(size_t frames);
 int seekable_table_parse(const uint8_t *p, size_t n, uint64_t blob_n, struct seekable_table **ret,
 			 struct err *e) __attribute__((warn_unused_result));
 
-/* A table of an image's frames from their packed sizes (u32 little-endian each) and the raw total.
+/*
+ * The same from an index: a u32 little-endian for each frame, its packed bytes in the lower 22 bits
+ * and above them its raw length in units of 4096 bytes, which must come to raw_total.
  */
-int seekable_table_from_sizes(const uint8_t *sizes, size_t frames, uint64_t raw_total,
-			      struct seekable_table **ret, struct err *e)
+#define SEEKABLE_UNIT 4096u
+uint32_t seekable_entry(size_t packed, size_t raw);
+int seekable_table_from_entries(const uint8_t *entries, size_t frames, uint64_t raw_total,
+				struct seekable_table **ret, struct err *e)
 	__attribute__((warn_unused_result));
 
-/* The frame that holds raw byte off; off must be below t->raw[t->frames]. */
-size_t seekable_table_find(const struct seekable_table *t, uint64_t off);
+/* Of n frames that begin at the rising start[0..n], the one that holds `off` (below start[n]). */
+size_t seekable_find(const uint64_t *start, size_t n, uint64_t off);
 
 /* Restores single frames; reusable, about 160 KiB. Not for two threads at once. */
 struct seekable_decoder;
