@@ -273,7 +273,6 @@ int image_plan_make(const struct image_choice *c, struct image_plan **ret, struc
 {
 	AUTO_IMAGE_PLAN *p = calloc(1, sizeof(*p));
 	const struct image_index *x = c->index;
-	uint64_t packed;
 	int r;
 
 	if (!p)
@@ -282,10 +281,8 @@ int image_plan_make(const struct image_choice *c, struct image_plan **ret, struc
 	if (r < 0)
 		return r;
 	p->groups = (size_t)verity_groups(&x->super, &x->geometry);
-	packed = p->frames.n ? p->frames.packed[p->frames.n] - p->frames.packed[0] : 0;
 	p->way = calloc(p->groups, sizeof(*p->way));
-	/* between any two runs is a gap that is worth a request */
-	p->runs = calloc((size_t)(packed / IMAGE_GAP_MIN) + 2, sizeof(*p->runs));
+	p->runs = calloc(p->frames.n + 1, sizeof(*p->runs)); /* at most one for each */
 	if (!p->way || !p->runs)
 		return err_set(e, ERR_HOST, ENOMEM, "image plan of %zu groups", p->groups);
 	p->gap = IMAGE_GAP_MIN;
