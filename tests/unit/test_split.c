@@ -172,7 +172,7 @@ static void test_short_file(void)
 	struct image_leaves *base = NULL;
 	struct err e = ERR_INIT;
 	struct image_split_job job = { .sys = sys_linux(),
-				       .fd = mem_file(99 * IMAGE_BLOCK),
+				       .fd = mem_file(UINT64_C(99) * IMAGE_BLOCK),
 				       .id = &id,
 				       .base = &base,
 				       .bases = 1 };
