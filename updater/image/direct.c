@@ -6,9 +6,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/cleanup.h"
 #include "base/sys.h"
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+void *image_direct_alloc(size_t n)
+{
+	const size_t align = n < HUGE_PAGE ? IMAGE_DIRECT_ALIGN : HUGE_PAGE;
+	const size_t whole = (n + align - 1) & ~(align - 1);
+	void *p = aligned_alloc(align, whole);
+
+	if (p && align == HUGE_PAGE)
+		(void)madvise(p, whole, MADV_HUGEPAGE); /* where there are none it is as before */
+	return p;
+}
 
 static void direct_close(struct image_direct *d)
 {

@@ -22,6 +22,12 @@ struct image_direct {
 };
 #define IMAGE_DIRECT_ALIGN ((size_t)4096) /* suits every disk: buffers, offsets, lengths */
 
+/*
+ * n bytes, to be freed by free(), that suit IMAGE_DIRECT_ALIGN; NULL: out of memory. 2 MiB and more
+ * lie in huge pages where the kernel has them: a transfer then looks up one page, not 512.
+ */
+void *image_direct_alloc(size_t n);
+
 /* area->bytes 0: there is nothing, and image_direct_has() says so for every byte. */
 void image_direct_open(struct image_direct *d, struct sys *sys, const struct verity_area *area,
 		       bool write);

@@ -45,19 +45,17 @@ static int room_make(struct image_feed *f, size_t raw, struct err *e)
 /* The same for prefixes. Memory that none is long enough to touch costs nothing. */
 static int prefixes_make(struct image_feed *f, size_t longest, struct err *e)
 {
-	size_t cap = (longest + IMAGE_DIRECT_ALIGN - 1) & ~(IMAGE_DIRECT_ALIGN - 1);
-
 	prefixes_forget(f);
-	if (cap <= f->prefix_cap)
+	if (longest <= f->prefix_cap)
 		return 0;
 	f->prefix_cap = 0;
 	for (size_t i = 0; i < IMAGE_PREFIXES; i++) {
 		free(f->prefix[i].p);
-		f->prefix[i].p = aligned_alloc(IMAGE_DIRECT_ALIGN, cap);
+		f->prefix[i].p = image_direct_alloc(longest);
 		if (!f->prefix[i].p)
 			return err_set(e, ERR_HOST, ENOMEM, "prefix of compressed frames");
 	}
-	f->prefix_cap = cap;
+	f->prefix_cap = longest;
 	return 0;
 }
 
