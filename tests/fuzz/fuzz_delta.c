@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "tests/fuzz/mem_sys.h"
+#include "updater/image/bspatch.h"
 #include "updater/image/index.h"
 #include "updater/image/patch.h"
 #include "updater/image/seekable.h"
@@ -101,6 +102,13 @@ static void check_delta(const struct image_delta *d)
 		    d->packed[i + 1] <= d->packed[i])
 			abort();
 	}
+	for (size_t i = 0; i < d->frames; i++) {
+		size_t raw = image_delta_frame_bytes(d, i);
+
+		if (d->control[i] > IMAGE_CONTROL_MAX(raw) ||
+		    (d->control[i] > 0 && d->mixed_max < raw + d->control[i]))
+			abort();
+	}
 	if (d->packed[d->frames] != d->blob_bytes)
 		abort();
 }
@@ -124,7 +132,8 @@ static void check_again(const struct image_delta *d, const struct image_delta_wa
 	w.blob_bytes = out.n + d->packed[d->frames] - d->packed[0];
 	if (image_delta_parse((uint8_t *)out.p, out.n, &w, &e, NULL) < 0 ||
 	    e->n_pieces != d->n_pieces || e->frames != d->frames ||
-	    e->prefix_max != d->prefix_max ||
+	    e->prefix_max != d->prefix_max || e->mixed_max != d->mixed_max ||
+	    memcmp(e->control, d->control, d->frames * sizeof(*d->control)) != 0 ||
 	    memcmp(e->first, d->first, (d->frames + 1) * sizeof(*d->first)) != 0)
 		abort();
 	if (d->target.bytes > 1 << 20 || m->n < d->blob_bytes)

@@ -361,6 +361,25 @@ class Varints:
         return (v >> 1) ^ -(v & 1)
 
 
+def bspatch(content, control, prefix):
+    v, place, triples = Varints(content[:control]), 0, []
+    while v.at < control:
+        place = (place + v.signed()) % TOP
+        add, extra = v.get(), v.get()
+        must(add or extra, "an empty triple")
+        must(place + add <= len(prefix), "outside the prefix")
+        triples.append((place, add, extra))
+        place += add
+    must(sum(a + x for _, a, x in triples) == len(content) - control, "what the triples make")
+    difference, out = control, bytearray()
+    more = control + sum(a for _, a, _ in triples)
+    for place, add, extra in triples:
+        out += bytes(p + d & 255 for p, d in zip(prefix[place:place + add], content[difference:difference + add]))
+        out += content[more:more + extra]
+        difference, more = difference + add, more + extra
+    return bytes(out)
+
+
 class Delta:
     """sources: (identity, bytes) of those that may be used, the base first."""
 
@@ -368,7 +387,7 @@ class Delta:
         must(len(blob) >= 256, "too short")
         (magic, version, units, self.r, count, pieces, frames, what, size, self.new, raw, p, q, *rest) = \
             struct.unpack_from("<8s6I32sQQIIQ32sQ32sQ", blob)
-        must((magic, version, units) == (b"proa-dlt", 1, unit), "header of the delta")
+        must((magic, version, units) == (b"proa-dlt", 2, unit), "header of the delta")
         must(self.r in (65536, 131072, 262144, 524288), "frame size")
         must(1 <= count <= len(sources) and 1 <= pieces <= 1 << 20, "counts")
         must(frames == ceil(self.new, self.r) and (what, size) == (target, length), "target")
@@ -411,8 +430,9 @@ class Delta:
     def read_frames(self, v, frames):
         self.frames, behind = [], 0
         for i in range(frames):
-            raw, packed, extents = min(self.r, self.new - i * self.r), v.get(), []
+            raw, packed, control, extents = min(self.r, self.new - i * self.r), v.get(), v.get(), []
             must(1 <= packed <= raw + OVERHEAD, "packed bytes")
+            must(control <= raw // 4, "control bytes")
             count = v.get()
             must(count <= 64, "extents")
             for _ in range(count):
@@ -423,14 +443,16 @@ class Delta:
                 behind = first + n
                 extents.append((which, first, n))
             must(sum(n for _, _, n in extents) * self.unit <= 2 << 20, "prefix")
-            self.frames.append((raw, self.frames_at, packed, extents))
+            self.frames.append((raw, self.frames_at, packed, extents, control))
             self.frames_at += packed
             must(self.frames_at <= len(self.blob), "frames end behind the blob")
 
     def frame(self, i):
         """Any one alone."""
-        raw, at, packed, extents = self.frames[i]
-        return unpack(self.blob[at:at + packed], raw, b"".join(self.source(*e) for e in extents))
+        raw, at, packed, extents, control = self.frames[i]
+        prefix = b"".join(self.source(*e) for e in extents)
+        content = unpack(self.blob[at:at + packed], raw + control, prefix)
+        return bspatch(content, control, prefix) if control else content
 
     def restore(self):
         order = list(range(len(self.frames)))

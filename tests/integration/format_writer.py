@@ -93,6 +93,25 @@ class Delta:
             out += (self.rnd.randbytes(k), b"x=%d " % k * (k // 8), *[self.sources[0][1][at:at + k]] * 2)[kind]
         return bytes(out[:n])
 
+    def told(self, raw, prefix):
+        """(control, differences and extra bytes) of some triples; as it is now and then."""
+        if self.rnd.random() < 0.3 or len(raw) < 128:
+            return b"", raw
+        control, difference, extra, place, at = b"", [], [], 0, 0
+        while at < len(raw):
+            more = len(control) < len(raw) // 4 - 40
+            add = min(self.rnd.choice((0, 1, self.rnd.randrange(50000))), len(raw) - at, len(prefix))
+            rest = min(self.rnd.choice((0, 1, self.rnd.randrange(50000))), len(raw) - at - add)
+            rest = rest if more else len(raw) - at - add
+            if not add + rest:
+                continue
+            to = self.rnd.choice((0, len(prefix) - add, self.rnd.randrange(len(prefix) - add + 1)))
+            control += zigzag(to - place) + varint(add) + varint(rest)
+            difference.append(bytes(r - p & 255 for r, p in zip(raw[at:at + add], prefix[to:to + add])))
+            extra.append(raw[at + add:at + add + rest])
+            place, at = to + add, at + add + rest
+        return control, b"".join(difference + extra)
+
     def blob(self, identity, spoil=None, extents=(0, 1, 2, 5, 64)):
         """spoil: what becomes of the recipe before it is packed; extents: how many a frame may have."""
         frames, tail, behind = [], [], 0
@@ -111,13 +130,16 @@ class Delta:
             base = fr.behind(prefix)
             packer = zstandard.ZstdCompressor(level=self.rnd.choice((1, 3, 7)), dict_data=base,
                                               write_content_size=True)
-            frames.append(packer.compress(raw))
-            tail.append(varint(len(frames[-1])) + varint(len(words)) + b"".join(words))
+            control, content = self.told(raw, prefix)
+            frames.append(packer.compress(control + content))
+            if len(frames[-1]) > len(raw) + 1024:
+                control, frames[-1] = b"", packer.compress(raw)
+            tail.append(varint(len(frames[-1])) + varint(len(control)) + varint(len(words)) + b"".join(words))
         recipe = self.recipe + b"".join(tail)
         if spoil:
             recipe = spoil(recipe)
         packed = zstandard.ZstdCompressor(level=3, write_content_size=True).compress(recipe)
-        head = b"proa-dlt" + struct.pack("<6I", 1, self.unit, self.r, len(self.sources), self.pieces, len(frames))
+        head = b"proa-dlt" + struct.pack("<6I", 2, self.unit, self.r, len(self.sources), self.pieces, len(frames))
         head += struct.pack("<32sQQIIQ", identity, len(self.target), len(self.new), len(recipe), len(packed),
                             sum(map(len, frames)))
         for name, data in self.sources:

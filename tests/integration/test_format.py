@@ -172,6 +172,7 @@ class Format(Case):
             for which in {w for w, _, _ in frame[3]}:
                 self.count("unit %d prefix of source %d" % (delta.unit, which))
             self.count("several extents", len(frame[3]) > 1)
+            self.count("unit %d told by differences" % delta.unit, frame[4] > 0)
         self.count("several frames", len(delta.frames) > 1)
 
     def rot(self, r, old, old_image, leaves, image, rnd):
@@ -206,7 +207,7 @@ class Format(Case):
                 self.repo, self.keys = self.dir / ("repo%d" % case), self.dir / ("keys%d" % case)
                 self.repository(random.Random("%d %d" % (SEED, case)), case)
         for what in ("any base spared", "rotten groups", "several frames", "several extents",
-                     "unit 4096 prefix of source 0", "unit 1 prefix of source 0",
+                     "unit 4096 prefix of source 0", "unit 1 prefix of source 0", "unit 4096 told by differences",
                      *["unit 4096 kind %d" % k for k in range(3)], *["unit 1 kind %d" % k for k in range(4)]):
             self.assertGreater(self.seen.get(what, 0), 0, self.seen)
 

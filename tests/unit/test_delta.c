@@ -625,6 +625,11 @@ static void forge_prefix_many(struct image_delta *d)
 		d->first[i] = IMAGE_EXTENTS_MAX + 1;
 }
 
+static void forge_control(struct image_delta *d)
+{
+	d->control[0] = IMAGE_DELTA_FRAME_MAX;
+}
+
 static void forge_target(struct image_delta *d)
 {
 	d->target.id[31] ^= 1;
@@ -671,6 +676,7 @@ static const struct forgery forgeries[] = {
 	{ "impossible length", forge_prefix_long },
 	{ "longer than 2 MiB", forge_prefix_sum },
 	{ "too many parts", forge_prefix_many },
+	{ "too much control", forge_control },
 	{ "makes something else", forge_target },
 	{ "from another base", forge_base },
 	{ "no possible sources", forge_sources },
@@ -690,11 +696,13 @@ static void try_forgery(const struct pair *p, const struct forgery *f)
 
 	d.pieces = calloc(d.n_pieces, sizeof(*d.pieces));
 	d.packed = calloc(d.frames + 1, sizeof(*d.packed));
+	d.control = calloc(d.frames + 1, sizeof(*d.control));
 	d.first = calloc(d.frames + 1, sizeof(*d.first));
 	d.extents = calloc(extents, sizeof(*d.extents));
-	CHECK(d.pieces && d.packed && d.first && d.extents, "memory");
+	CHECK(d.pieces && d.packed && d.control && d.first && d.extents, "memory");
 	memcpy(d.pieces, p->d->pieces, d.n_pieces * sizeof(*d.pieces));
 	memcpy(d.packed, p->d->packed, (d.frames + 1) * sizeof(*d.packed));
+	memcpy(d.control, p->d->control, d.frames * sizeof(*d.control));
 	memcpy(d.first, p->d->first, (d.frames + 1) * sizeof(*d.first));
 	memcpy(d.extents, p->d->extents, p->d->first[d.frames] * sizeof(*d.extents));
 	f->forge(&d);
@@ -709,6 +717,7 @@ static void try_forgery(const struct pair *p, const struct forgery *f)
 	      "'%s' expected, not '%s'", f->says, e.text);
 	free(d.pieces);
 	free(d.packed);
+	free(d.control);
 	free(d.first);
 	free(d.extents);
 }

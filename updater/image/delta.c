@@ -8,10 +8,12 @@
 #include <zstd.h>
 
 #include "base/cleanup.h"
+#include "base/varint.h"
+#include "updater/image/bspatch.h"
 #include "updater/image/index.h"
 #include "updater/image/seekable.h"
 
-#define DELTA_VERSION 1u
+#define DELTA_VERSION 2u
 #define RECIPE_LEVEL  19
 #define WHOLE_BYTES   ((size_t)40)
 
@@ -39,6 +41,7 @@ void image_delta_free(struct image_delta *d)
 		return;
 	free(d->pieces);
 	free(d->packed);
+	free(d->control);
 	free(d->first);
 	free(d->extents);
 	free(d);
@@ -62,53 +65,12 @@ static int refuse(struct err *e, const char *why)
 	return err_set(e, ERR_REFUSED, EBADMSG, "delta refused: %s", why);
 }
 
-/* Reads the recipe: once `bad`, everything is 0. */
-struct reader {
-	const uint8_t *p, *end;
-	bool bad;
-};
-
-/* LEB128, only in its shortest form, so that a recipe can be written in one way. */
-static uint64_t varint_get(struct reader *r)
+/* Appends a number to the recipe. */
+static int number_put(struct buf *b, uint64_t v, struct err *e)
 {
-	uint64_t v = 0;
+	uint8_t p[VARINT_MAX];
 
-	for (unsigned shift = 0; shift < 64 && r->p < r->end; shift += 7) {
-		uint8_t b = *r->p++;
-
-		if ((shift == 63 && b > 1) || (shift > 0 && b == 0))
-			break;
-		v |= (uint64_t)(b & 0x7f) << shift;
-		if (b < 0x80)
-			return v;
-	}
-	r->bad = true;
-	r->p = r->end;
-	return 0;
-}
-
-/* Small differences of either sign are small numbers: 0, -1, 1, -2, ... */
-static uint64_t zigzag(uint64_t difference)
-{
-	return (difference << 1) ^ (difference >> 63 ? UINT64_MAX : 0);
-}
-
-static uint64_t zagzig(uint64_t v)
-{
-	return (v >> 1) ^ (v & 1 ? UINT64_MAX : 0);
-}
-
-static int varint_put(struct buf *b, uint64_t v, struct err *e)
-{
-	uint8_t p[10];
-	size_t n = 0;
-
-	while (v >= 0x80) {
-		p[n++] = (uint8_t)(v | 0x80);
-		v >>= 7;
-	}
-	p[n++] = (uint8_t)v;
-	return buf_add(b, p, n, e);
+	return buf_add(b, p, varint_put(p, v), e);
 }
 
 static uint64_t units(const struct image_delta *d, const struct image_whole *w)
@@ -133,7 +95,7 @@ static bool is_copy(enum image_piece_kind kind)
  * Piece: varint of len * 4 + kind; for a copy, how its distance (source minus target) differs from
  * that of the copy before from the same source.
  */
-static int pieces_read(struct image_delta *d, struct reader *rd, struct err *e)
+static int pieces_read(struct image_delta *d, struct varint_reader *rd, struct err *e)
 {
 	uint64_t left = units(d, &d->target), at = 0, fresh = 0;
 	uint64_t distance[IMAGE_DELTA_SOURCES] = { 0 };
@@ -150,7 +112,7 @@ static int pieces_read(struct image_delta *d, struct reader *rd, struct err *e)
 		if (is_copy(p->kind)) {
 			unsigned s = p->kind == IMAGE_PIECE_COPY ? 0 : 1;
 
-			distance[s] += zagzig(varint_get(rd));
+			distance[s] += varint_unzigzag(varint_get(rd));
 			p->from = at + distance[s];
 			if (rd->bad || !source_holds(d, s, p->from, len))
 				return refuse(e, "it copies from outside of its source");
@@ -169,7 +131,7 @@ static int pieces_read(struct image_delta *d, struct reader *rd, struct err *e)
 }
 
 /* The extents of one frame, appended behind *n ones. */
-static int extents_read(struct image_delta *d, struct reader *rd, size_t *n, uint64_t *hint,
+static int extents_read(struct image_delta *d, struct varint_reader *rd, size_t *n, uint64_t *hint,
 			struct err *e)
 {
 	uint64_t count = varint_get(rd), total = 0;
@@ -180,7 +142,7 @@ static int extents_read(struct image_delta *d, struct reader *rd, size_t *n, uin
 		struct image_extent *x = &d->extents[*n];
 		uint64_t v = varint_get(rd), len = v >> 1;
 
-		*hint += zagzig(varint_get(rd));
+		*hint += varint_unzigzag(varint_get(rd));
 		if (rd->bad || len == 0 || len > IMAGE_PREFIX_MAX / d->unit)
 			return refuse(e, "a prefix has a part of impossible length");
 		if (!source_holds(d, v & 1, *hint, len))
@@ -198,22 +160,28 @@ static int extents_read(struct image_delta *d, struct reader *rd, size_t *n, uin
 }
 
 /*
- * Frame: varint of its packed bytes, varint of the number of extents; each: varint of units * 2 +
- * source, and where it begins as difference from the end of the extent before.
+ * Frame: varints of its packed bytes, of its bytes of control and of the number of extents; each of
+ * those: varint of units * 2 + source, and where it begins as difference from the end of the extent
+ * before.
  */
-static int frames_read(struct image_delta *d, struct reader *rd, struct err *e)
+static int frames_read(struct image_delta *d, struct varint_reader *rd, struct err *e)
 {
 	uint64_t hint = 0;
 	size_t n = 0;
 
 	for (size_t i = 0; i < d->frames; i++) {
-		uint64_t packed = varint_get(rd);
+		const size_t raw = image_delta_frame_bytes(d, i);
+		uint64_t packed = varint_get(rd), control = varint_get(rd);
 		int r;
 
-		if (rd->bad || packed == 0 ||
-		    packed > SEEKABLE_PACKED_MAX(image_delta_frame_bytes(d, i)))
+		if (rd->bad || packed == 0 || packed > SEEKABLE_PACKED_MAX(raw))
 			return refuse(e, "a frame has an impossible size");
+		if (control > IMAGE_CONTROL_MAX(raw))
+			return refuse(e, "a frame has too much control");
+		if (control > 0 && raw + control > d->mixed_max)
+			d->mixed_max = raw + (size_t)control;
 		d->packed[i + 1] = d->packed[i] + packed;
+		d->control[i] = (uint32_t)control;
 		d->first[i] = (uint32_t)n;
 		r = extents_read(d, rd, &n, &hint, e);
 		if (r < 0)
@@ -229,14 +197,15 @@ static int frames_read(struct image_delta *d, struct reader *rd, struct err *e)
 
 static int tables_new(struct image_delta *d, size_t recipe, struct err *e)
 {
-	/* every piece and every frame takes a byte or two, every extent two: so this is bounded */
-	if (d->n_pieces > recipe || d->frames > recipe / 2)
+	/* a piece takes a byte or more, an extent two, a frame three: so this is bounded */
+	if (d->n_pieces > recipe || d->frames > recipe / 3)
 		return refuse(e, "its recipe is too short");
 	d->pieces = calloc(d->n_pieces + 1, sizeof(*d->pieces));
 	d->packed = calloc(d->frames + 1, sizeof(*d->packed));
+	d->control = calloc(d->frames + 1, sizeof(*d->control));
 	d->first = calloc(d->frames + 1, sizeof(*d->first));
 	d->extents = calloc(recipe / 2 + 1, sizeof(*d->extents));
-	if (!d->pieces || !d->packed || !d->first || !d->extents)
+	if (!d->pieces || !d->packed || !d->control || !d->first || !d->extents)
 		return err_set(e, ERR_HOST, ENOMEM, "recipe of a delta");
 	return 0;
 }
@@ -365,7 +334,7 @@ int image_delta_parse(const uint8_t *p, size_t n, const struct image_delta_want 
 	if (r < 0)
 		return r;
 
-	struct reader rd = { .p = recipe, .end = recipe + raw };
+	struct varint_reader rd = { .p = recipe, .end = recipe + raw };
 
 	r = pieces_read(d, &rd, e);
 	if (r < 0)
@@ -424,13 +393,13 @@ static int pieces_write(const struct image_delta *d, struct buf *b, struct err *
 	for (size_t i = 0; i < d->n_pieces; i++) {
 		const struct image_piece *p = &d->pieces[i];
 		unsigned s = p->kind == IMAGE_PIECE_COPY_SECOND;
-		int r = varint_put(b, (uint64_t)p->len << 2 | p->kind, e);
+		int r = number_put(b, (uint64_t)p->len << 2 | p->kind, e);
 
 		if (r < 0)
 			return r;
 		if (!is_copy(p->kind))
 			continue;
-		r = varint_put(b, zigzag(p->from - p->at - distance[s]), e);
+		r = number_put(b, varint_zigzag(p->from - p->at - distance[s]), e);
 		if (r < 0)
 			return r;
 		distance[s] = p->from - p->at;
@@ -443,16 +412,18 @@ static int frames_write(const struct image_delta *d, struct buf *b, struct err *
 	uint64_t hint = 0;
 
 	for (size_t i = 0; i < d->frames; i++) {
-		int r = varint_put(b, d->packed[i + 1] - d->packed[i], e);
+		int r = number_put(b, d->packed[i + 1] - d->packed[i], e);
 
 		if (r >= 0)
-			r = varint_put(b, d->first[i + 1] - d->first[i], e);
+			r = number_put(b, d->control[i], e);
+		if (r >= 0)
+			r = number_put(b, d->first[i + 1] - d->first[i], e);
 		for (size_t k = d->first[i]; r >= 0 && k < d->first[i + 1]; k++) {
 			const struct image_extent *x = &d->extents[k];
 
-			r = varint_put(b, (uint64_t)x->len << 1 | x->source, e);
+			r = number_put(b, (uint64_t)x->len << 1 | x->source, e);
 			if (r >= 0)
-				r = varint_put(b, zigzag(x->off - hint), e);
+				r = number_put(b, varint_zigzag(x->off - hint), e);
 			hint = x->off + x->len;
 		}
 		if (r < 0)

@@ -17,7 +17,7 @@
  * against each other.
  *
  *      0  u8[8]   magic "proa-dlt"
- *      8  u32     version 1
+ *      8  u32     version 2
  *     12  u32     bytes of a unit, 1 or 4096
  *     16  u32     raw bytes of a frame, 65536, 131072, 262144 or 524288
  *     20  u32     number of sources, 1 or 2
@@ -80,9 +80,12 @@ struct image_delta {
 	size_t frames;      /* 0 when nothing is new */
 	uint64_t raw_bytes; /* in all frames */
 	uint64_t *packed;   /* frames + 1 offsets in the blob */
+	uint32_t *control;  /* of each frame: bytes of control (bspatch.h); 0: it is plain */
 	uint32_t *first;    /* frames + 1: the extents of frame i are extents[first[i]] up to */
 	struct image_extent *extents; /* ... extents[first[i + 1]] */
 	size_t prefix_max;            /* bytes of the longest prefix */
+	size_t mixed_max; /* of the longest content of a frame that is not plain, control included
+			   */
 	uint64_t blob_bytes;
 };
 
@@ -111,9 +114,9 @@ int image_delta_head_bytes(const uint8_t p[IMAGE_DELTA_HEADER], uint64_t *ret, s
 /*
  * p[0..n): header and recipe. Pure; memory is asked for only as the bytes that are there justify.
  * What passes: pieces cover the target exactly, copies and prefixes lie in their sources, prefixes
- * keep to IMAGE_PREFIX_MAX and IMAGE_EXTENTS_MAX, frames fill the blob exactly and hold exactly
- * what the pieces take, in order. ERR_REFUSED: -EBADMSG malformed, or of another target or source
- * than wanted; -EOPNOTSUPP a newer version.
+ * keep to IMAGE_PREFIX_MAX and IMAGE_EXTENTS_MAX, control to IMAGE_CONTROL_MAX(), frames fill the
+ * blob exactly and hold exactly what the pieces take, in order. ERR_REFUSED: -EBADMSG malformed, or
+ * of another target or source than wanted; -EOPNOTSUPP a newer version.
  */
 int image_delta_parse(const uint8_t *p, size_t n, const struct image_delta_want *want,
 		      struct image_delta **ret, struct err *e) __attribute__((warn_unused_result));

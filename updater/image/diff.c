@@ -12,6 +12,8 @@
 
 #include "base/cleanup.h"
 #include "base/sys.h"
+#include "updater/image/bsdiff.h"
+#include "updater/image/bspatch.h"
 #include "updater/image/erofs.h"
 #include "updater/image/index.h"
 #include "updater/image/match.h"
@@ -38,6 +40,7 @@
 struct packed {
 	uint8_t *p;
 	size_t n;
+	size_t control; /* bytes; 0: it is plain */
 	size_t n_extents;
 	struct image_extent extents[IMAGE_EXTENTS_MAX];
 };
@@ -63,7 +66,8 @@ struct differ {
 struct worker {
 	struct differ *x;
 	ZSTD_CCtx *ctx;
-	uint8_t *raw, *prefix, *out;
+	struct image_bsdiff *bsdiff;
+	uint8_t *raw, *prefix, *mixed, *out;
 };
 
 static void map_done(struct image_span *s)
@@ -111,6 +115,7 @@ static void differ_done(struct differ *x)
 	free(x->start);
 	free(x->d.pieces);
 	free(x->d.packed);
+	free(x->d.control);
 	free(x->d.first);
 	free(x->d.extents);
 	image_similar_free(x->similar);
@@ -262,37 +267,58 @@ static bool window_set(ZSTD_CCtx *ctx, size_t n)
 	       !ZSTD_isError(ZSTD_CCtx_setParameter(ctx, ZSTD_c_chainLog, log));
 }
 
-/* False when zstd or memory fails. */
+/* Compresses p[0..n) behind the prefix and keeps it when it is the smallest so far. */
+static bool packed_try(struct worker *w, struct packed *f, const uint8_t *p, size_t n,
+		       size_t prefix, size_t control)
+{
+	size_t packed;
+	uint8_t *keep;
+
+	if (!window_set(w->ctx, prefix + n) ||
+	    ZSTD_isError(ZSTD_CCtx_refPrefix(w->ctx, prefix ? w->prefix : NULL, prefix)))
+		return false;
+	packed = ZSTD_compress2(w->ctx, w->out, SEEKABLE_PACKED_MAX(n), p, n);
+	if (ZSTD_isError(packed))
+		return false;
+	if (f->p && packed >= f->n)
+		return true;
+	keep = realloc(f->p, packed);
+	if (!keep)
+		return false;
+	memcpy(keep, w->out, packed);
+	f->p = keep;
+	f->n = packed;
+	f->control = control;
+	return true;
+}
+
+/* As it is, or as differences from its prefix. False when zstd or memory fails. */
 static bool frame_pack(struct worker *w, size_t frame)
 {
 	struct packed *f = &w->x->packed[frame];
 	struct hints hints;
-	size_t prefix, n = frame_gather(w->x, frame, w->raw, &hints);
+	size_t prefix, control, n = frame_gather(w->x, frame, w->raw, &hints);
 
 	f->n_extents = image_similar_find(w->x->similar, w->raw, n, hints.h, hints.n, f->extents);
 	prefix = prefix_gather(w->x, f, w->prefix);
-	if (!window_set(w->ctx, prefix + n))
+	if (!packed_try(w, f, w->raw, n, prefix, 0))
 		return false;
-	if (ZSTD_isError(ZSTD_CCtx_refPrefix(w->ctx, prefix ? w->prefix : NULL, prefix)))
-		return false;
-	f->n = ZSTD_compress2(w->ctx, w->out, SEEKABLE_PACKED_MAX(w->x->d.frame), w->raw, n);
-	if (ZSTD_isError(f->n))
-		return false;
-	f->p = malloc(f->n);
-	if (f->p)
-		memcpy(f->p, w->out, f->n);
-	return f->p != NULL;
+	control = image_bsdiff(w->bsdiff, w->raw, n, w->prefix, prefix, w->mixed);
+	return control == 0 || packed_try(w, f, w->mixed, n + control, prefix, control);
 }
 
 static bool worker_new(struct worker *w)
 {
 	const struct image_diff_job *job = w->x->job;
+	const size_t raw = w->x->d.frame, mixed = raw + IMAGE_CONTROL_MAX(raw);
 
 	w->ctx = ZSTD_createCCtx();
-	w->raw = malloc(w->x->d.frame);
+	w->bsdiff = image_bsdiff_new(raw);
+	w->raw = malloc(raw);
 	w->prefix = malloc(IMAGE_PREFIX_MAX);
-	w->out = malloc(SEEKABLE_PACKED_MAX(w->x->d.frame));
-	return w->ctx && w->raw && w->prefix && w->out &&
+	w->mixed = malloc(mixed);
+	w->out = malloc(SEEKABLE_PACKED_MAX(mixed));
+	return w->ctx && w->bsdiff && w->raw && w->prefix && w->mixed && w->out &&
 	       !ZSTD_isError(ZSTD_CCtx_setParameter(w->ctx, ZSTD_c_compressionLevel,
 						    job->level ? job->level : IMAGE_LEVEL));
 }
@@ -300,8 +326,10 @@ static bool worker_new(struct worker *w)
 static void worker_done(struct worker *w)
 {
 	(void)ZSTD_freeCCtx(w->ctx);
+	image_bsdiff_free(w->bsdiff);
 	free(w->raw);
 	free(w->prefix);
+	free(w->mixed);
 	free(w->out);
 }
 
@@ -413,8 +441,9 @@ static int frames_lay(struct differ *x, struct err *e)
 	x->start = calloc(d->frames + 1, sizeof(*x->start));
 	x->packed = calloc(d->frames + 1, sizeof(*x->packed));
 	d->packed = calloc(d->frames + 1, sizeof(*d->packed));
+	d->control = calloc(d->frames + 1, sizeof(*d->control));
 	d->first = calloc(d->frames + 1, sizeof(*d->first));
-	if (!x->start || !x->packed || !d->packed || !d->first)
+	if (!x->start || !x->packed || !d->packed || !d->control || !d->first)
 		return err_set(e, ERR_HOST, ENOMEM, "frames of a delta");
 	for (size_t i = 0; i < d->n_pieces; i++) {
 		const struct image_piece *p = &d->pieces[i];
@@ -443,6 +472,7 @@ static int tables_make(struct differ *x, struct err *e)
 		const struct packed *f = &x->packed[i];
 
 		d->packed[i + 1] = d->packed[i] + f->n;
+		d->control[i] = (uint32_t)f->control;
 		d->first[i] = (uint32_t)n;
 		memcpy(d->extents + n, f->extents, f->n_extents * sizeof(*d->extents));
 		n += f->n_extents;

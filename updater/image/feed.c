@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "updater/image/bspatch.h"
 
 static void prefixes_forget(struct image_feed *f)
 {
@@ -42,6 +43,20 @@ static int room_make(struct image_feed *f, size_t raw, struct err *e)
 	return 0;
 }
 
+/* The same for what frames decode to that tell differences. */
+static int mixed_make(struct image_feed *f, size_t longest, struct err *e)
+{
+	if (longest <= f->mixed_cap)
+		return 0;
+	free(f->mixed);
+	f->mixed_cap = 0;
+	f->mixed = malloc(longest);
+	if (!f->mixed)
+		return err_set(e, ERR_HOST, ENOMEM, "buffer for differences");
+	f->mixed_cap = longest;
+	return 0;
+}
+
 /* The same for prefixes. Memory that none is long enough to touch costs nothing. */
 static int prefixes_make(struct image_feed *f, size_t longest, struct err *e)
 {
@@ -66,6 +81,7 @@ void image_feed_done(struct image_feed *f)
 		image_direct_done(&f->direct[i]);
 	free(f->packed);
 	free(f->raw);
+	free(f->mixed);
 	for (size_t i = 0; i < IMAGE_PREFIXES; i++)
 		free(f->prefix[i].p);
 }
@@ -86,6 +102,8 @@ int image_feed_begin(struct image_feed *f, const struct image_source *src,
 
 	if (r >= 0)
 		r = prefixes_make(f, frames->delta ? frames->delta->prefix_max : 0, e);
+	if (r >= 0)
+		r = mixed_make(f, frames->delta ? frames->delta->mixed_max : 0, e);
 	if (r < 0)
 		return r;
 	f->src = src;
@@ -289,6 +307,19 @@ static size_t frame_bytes(const struct image_feed *f, size_t frame)
 			image_frames_start(&f->frames, frame));
 }
 
+/* Decodes the packed frame, n bytes, behind its prefix. */
+static int frame_unpack(struct image_feed *f, size_t frame, size_t n, struct seekable_prefix prefix,
+			uint8_t *out, struct err *e)
+{
+	const struct image_delta *d = f->frames.delta;
+	const size_t raw = frame_bytes(f, frame), control = d ? d->control[frame] : 0;
+	const struct image_bspatch patch = { f->mixed, control, prefix.p, prefix.n };
+	int r = seekable_frame_decode_behind(f->decoder, prefix, f->packed, n,
+					     control ? f->mixed : out, raw + control, e);
+
+	return r < 0 || control == 0 ? r : image_bspatch(&patch, out, raw, e);
+}
+
 /* Fetches a frame and decodes it to `out`. */
 static int frame_decode(struct image_feed *f, size_t frame, uint8_t *out, struct err *e)
 {
@@ -302,8 +333,7 @@ static int frame_decode(struct image_feed *f, size_t frame, uint8_t *out, struct
 	if (r >= 0)
 		r = prefix_load(f, frame, &prefix, e);
 	if (r >= 0)
-		r = seekable_frame_decode_behind(f->decoder, prefix, f->packed, n, out,
-						 frame_bytes(f, frame), e);
+		r = frame_unpack(f, frame, n, prefix, out, e);
 	return r < 0 ? err_wrap(e, r, "frame %zu (byte %llu of the blob)", frame,
 				(unsigned long long)packed[frame])
 		     : 0;

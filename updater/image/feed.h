@@ -23,7 +23,8 @@ struct image_feed_prefix {
 
 /*
  * For image_write() and image_patch(): gives pieces of a target their bytes, from the frames of a
- * blob (full or delta) and from sources on this machine. Holds one frame and a few prefixes.
+ * blob (full or delta) and from sources on this machine. Holds one frame, once more what it decodes
+ * to where that tells differences, and a few prefixes.
  */
 struct image_feed {
 	struct sys *sys;
@@ -32,7 +33,8 @@ struct image_feed {
 	struct image_direct direct[IMAGE_DELTA_SOURCES]; /* the same */
 	struct seekable_decoder *decoder;
 	uint8_t *packed, *raw;
-	size_t raw_cap, prefix_cap;
+	uint8_t *mixed; /* the content of a frame that tells differences */
+	size_t raw_cap, prefix_cap, mixed_cap;
 	struct image_feed_prefix prefix[IMAGE_PREFIXES];
 	unsigned oldest;          /* of them, the next to be filled */
 	uint64_t fetched, copied; /* bytes, over all blobs */

@@ -263,7 +263,8 @@ static uint64_t memory_of(const struct image_plan *p, const struct image_choice 
 	n += p->n_pieces * sizeof(*p->pieces) + (p->frames.n + 1) * 2 * sizeof(uint64_t);
 	n += c->index->id.data_blocks * IMAGE_LEAF_CUT;
 	if (d)
-		n += IMAGE_PREFIXES * d->prefix_max + d->first[d->frames] * sizeof(*d->extents);
+		n += IMAGE_PREFIXES * d->prefix_max + d->mixed_max +
+		     d->first[d->frames] * sizeof(*d->extents);
 	else if (c->base)
 		n += c->base->blocks * IMAGE_LEAF_CUT + c->base->slots * sizeof(uint32_t);
 	return n;
