@@ -187,6 +187,10 @@ static void test_forged(void)
 	CHECK(memcmp(out, "\x32\x34\x36\x05\x33\x35\x06\x07", 8) == 0, "other bytes");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		CHECK(apply(bad[i], 2, 0, out) < 0, "forgery %zu", i);
+	CHECK(image_bspatch(&(struct image_bspatch){ (const uint8_t *)"\0\0\3abc", 3, NULL, 0 },
+			    out, 3, NULL) == 0 &&
+		      memcmp(out, "abc", 3) == 0,
+	      "without a prefix");
 	for (size_t cut = 1; cut <= 6; cut++)
 		CHECK(apply(good, 2, cut, out) < 0, "cut by %zu", cut);
 }

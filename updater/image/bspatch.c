@@ -66,7 +66,8 @@ int image_bspatch(const struct image_bspatch *b, uint8_t *out, size_t raw, struc
 			       "differences that do not fit what they are to make");
 	extra = difference + added;
 	for (size_t left = raw; left > 0 && triple_get(b, &r, left, &t);) {
-		bytes_add(out, b->prefix + t.place, difference, (size_t)t.add);
+		if (t.add)
+			bytes_add(out, b->prefix + t.place, difference, (size_t)t.add);
 		difference += t.add;
 		out += t.add;
 		if (t.extra)

@@ -24,7 +24,7 @@
 struct image_bspatch {
 	const uint8_t *p; /* control, differences and extra bytes: control + raw bytes */
 	size_t control;
-	const uint8_t *prefix;
+	const uint8_t *prefix; /* NULL: none */
 	size_t prefix_n;
 };
 
