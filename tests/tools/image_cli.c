@@ -2,13 +2,17 @@
 /*
  * The image room on plain files, for tests and benches:
  *   image-cli encode IMAGE DIR [--salt HEX] [--level N] [--threads N] [--frames SEED]
- *       DIR/full.zst, DIR/index, DIR/id (root hash, blocks and salt on one line); SEED decides
- * where frames end image-cli diff BASE-IMAGE BASE-DIR IMAGE DIR DELTA [--level N] [--threads N] the
- * DIRs as encode made them; prints {"blob":..,"in_place":..,...} image-cli write DIR DATA HASH
- * [--resume] [--dies-at N] [--flip-at N] [--threads N]
+ *       DIR/full.zst, DIR/index, DIR/id (root hash, blocks and salt on one line)
+ *       SEED decides where frames end
+ *
+ *   image-cli diff BASE-IMAGE BASE-DIR IMAGE DIR DELTA [--level N] [--threads N]
+ *       the DIRs as encode made them; prints {"blob":..,"in_place":..,...}
+ *
+ *   image-cli write DIR DATA HASH [--resume] [--dies-at N] [--flip-at N] [--threads N]
  *       [--base-data FILE --base-hash FILE [--base-dir DIR --delta DELTA [--only]]]
  *       faults are of the delta, when there is one, else of the full blob; --only: no full blob;
  *       prints {"fetched":..,"written":..,"kept":..,"hashed":..,"rss_kib":..,...}
+ *
  *   image-cli prove DIR DATA HASH
  *   image-cli diff-file BASE FILE DELTA [SECOND] | patch-file BASE DELTA FILE OUT [SECOND [ROOT]]
  *       FILE: for its hash and size only
