@@ -28,6 +28,11 @@ void delta_bases_done(struct delta_bases *b)
 	b->n = 0;
 }
 
+bool delta_none(const struct delta_wish *w)
+{
+	return w->n_from == 1 && strcmp(w->from[0], "none") == 0;
+}
+
 static int bases_new(struct delta_bases *b, struct err *e)
 {
 	b->m = calloc(DELTA_BASES_MAX, sizeof(*b->m));
@@ -110,7 +115,7 @@ int delta_bases_find(const struct repo *r, const struct roles *m, const struct c
 		     struct delta_bases *ret, struct err *e)
 {
 	CLEANUP(delta_bases_done) struct delta_bases b = { NULL, 0 };
-	bool none = w->n_from == 1 && strcmp(w->from[0], "none") == 0;
+	bool none = delta_none(w);
 	int q = bases_new(&b, e);
 
 	if (q >= 0 && w->n_from == 0)
@@ -450,5 +455,34 @@ int delta_make(const struct delta_job *job, const struct release_manifest *base,
 	if (q < 0)
 		return q;
 	*ret = report;
+	return 0;
+}
+
+int delta_make_own(const struct delta_job *job, uint64_t *ret, struct err *e)
+{
+	struct release_manifest *m = job->manifest;
+	const struct release_blob *have = release_blob_find(m, RELEASE_UKI_DELTA, m->root);
+	AUTO_BUF out = { .max = IMAGE_DELTA_FILE_MAX };
+	struct image_diff_job diff = { .unit = 1,
+				       .target = uki_file(job->uki, m),
+				       .sources = 1,
+				       .source = { usr_file(job->usr, m) },
+				       .level = job->wish->level,
+				       .put = buf_put,
+				       .put_arg = &out };
+	struct release_blob *blob;
+	int q;
+
+	*ret = have ? have->bytes : 0;
+	if (have)
+		return 0;
+	q = blob_next(m, RELEASE_UKI_DELTA, m->root, &blob, e);
+	q = q < 0 ? q : run_diff(&diff, "delta UKI", NULL, e);
+	q = q < 0 ? q
+		  : blob_store(job->r, most_bytes(m, RELEASE_UKI_FULL), fill_buf, &out, blob, e);
+	if (q < 0 && !too_different(q, e))
+		return q;
+	*ret = q > 0 ? out.n : 0;
+	m->n_blob += q > 0;
 	return 0;
 }

@@ -26,6 +26,9 @@ struct delta_wish {
 	int level;            /* of zstd; 0: IMAGE_LEVEL */
 };
 
+/* Are no deltas wanted? */
+bool delta_none(const struct delta_wish *w);
+
 /* Manifests of the bases, newest first. */
 struct delta_bases {
 	struct release_manifest *m;
@@ -74,6 +77,14 @@ struct delta_job {
  */
 int delta_make(const struct delta_job *job, const struct release_manifest *base,
 	       struct delta_report *ret, struct err *e) __attribute__((warn_unused_result));
+
+/*
+ * The UKI's delta from the release's own /usr alone, for hosts that run none of the bases: what
+ * lies in both, as the kernel does, they fetch once. *ret: its bytes; 0 when there is none, since
+ * it would save less than 10 %.
+ */
+int delta_make_own(const struct delta_job *job, uint64_t *ret, struct err *e)
+	__attribute__((warn_unused_result));
 
 /*
  * The /usr of a release, restored and proved as that of a base is. ERR_REFUSED: its blobs are not

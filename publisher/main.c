@@ -139,6 +139,9 @@ static void print_deltas(const struct release_report *p)
 			       (unsigned long long)st->in_place / IMAGE_BLOCK,
 			       (unsigned long long)st->zero / IMAGE_BLOCK);
 	}
+	if (p->uki_own_bytes > 0)
+		printf("%-11s from its own /usr: UKI %s\n", p->n_delta == 0 ? "deltas" : "",
+		       text_bytes(p->uki_own_bytes, a, sizeof(a)));
 	if (restored > 0)
 		printf("bases       restored from their full blobs, up to %s at a time\n",
 		       text_bytes(restored, a, sizeof(a)));

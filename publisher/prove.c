@@ -151,15 +151,22 @@ static int uki_apply(struct image_patch_job *patch, const struct release_manifes
 	return 0;
 }
 
+/* The UKI's delta from the release's own /usr. */
+static bool is_own(const struct prove_job *j, const struct release_blob *b)
+{
+	return b->role == RELEASE_UKI_DELTA && memcmp(b->base, j->m->root, SHA256_BYTES) == 0;
+}
+
 static int delta_apply(const struct prove_job *j, const struct release_blob *b,
 		       const struct release_manifest *base, struct err *e)
 {
-	bool usr = b->role == RELEASE_USR_DELTA;
+	bool usr = b->role == RELEASE_USR_DELTA, own = is_own(j, b);
 	const struct image_whole none = { .bytes = 0 };
 	const struct image_delta_want want = {
 		.unit = usr ? IMAGE_BLOCK : 1,
 		.target = usr ? usr_whole(j->m) : uki_whole(j->m),
-		.source = { usr ? usr_whole(base) : uki_whole(base), usr ? none : usr_whole(j->m) },
+		.source = { usr || own ? usr_whole(base) : uki_whole(base),
+			    usr || own ? none : usr_whole(j->m) },
 		.blob_bytes = b->bytes,
 	};
 	AUTO_SYS_FD from = { sys_linux(), -1 };
@@ -175,11 +182,12 @@ static int delta_apply(const struct prove_job *j, const struct release_blob *b,
 		return q;
 	src = blob_source(&file, f.fd);
 	q = image_delta_fetch(&src, &want, &d, &fetched, e);
-	q = q < 0 ? q : base_restore(j, base, usr, &from, e);
+	if (q >= 0 && !own)
+		q = base_restore(j, base, usr, &from, e);
 	if (q < 0)
 		return q;
 	patch.delta = d;
-	patch.source[0] = (struct verity_area){ from.fd, 0, want.source[0].bytes };
+	patch.source[0] = (struct verity_area){ own ? j->usr : from.fd, 0, want.source[0].bytes };
 	if (d->sources > 1)
 		patch.source[1] = (struct verity_area){ j->usr, 0, want.source[1].bytes };
 	return usr ? usr_apply(&patch, j->m, e) : uki_apply(&patch, j->m, e);
@@ -192,7 +200,7 @@ int prove_deltas(const struct prove_job *job, size_t *ret_proved, size_t *ret_le
 	for (size_t i = 0; i < job->m->n_blob; i++) {
 		const struct release_blob *b = &job->m->blob[i];
 		const char *what = b->role == RELEASE_USR_DELTA ? "/usr" : "UKI";
-		const struct release_manifest *base = base_find(job, b);
+		const struct release_manifest *base = is_own(job, b) ? job->m : base_find(job, b);
 		AUTO_SYS_FD f = { sys_linux(), -1 };
 		int q;
 

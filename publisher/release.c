@@ -445,6 +445,8 @@ static int store_deltas(struct work *w, struct err *e)
 
 	for (size_t i = 0; q >= 0 && i < w->bases.n; i++)
 		q = delta_make(&job, &w->bases.m[i], &w->report->delta[w->report->n_delta++], e);
+	if (q >= 0 && !delta_none(&w->w->delta))
+		q = delta_make_own(&job, &w->report->uki_own_bytes, e);
 	return q;
 }
 

@@ -39,7 +39,8 @@ struct release_report {
 	char like[RELEASE_VERSION_MAX]; /* it was laid out like that release; empty: --like */
 	struct delta_report delta[DELTA_BASES_MAX];
 	size_t n_delta;
-	const char *advice[4]; /* sentences about an image that makes updates large */
+	uint64_t uki_own_bytes; /* of the UKI's delta from its own /usr; 0: none */
+	const char *advice[4];  /* sentences about an image that makes updates large */
 };
 
 /*

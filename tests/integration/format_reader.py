@@ -227,6 +227,12 @@ class Release:
                       [(base_sha, base), (self.root, usr)])
         return self.proved_uki(delta.restore())
 
+    def uki_own(self, usr):
+        """From the release's own image."""
+        delta = Delta(self.read("uki-delta", self.root), 1, self.uki, self.manifest["uki"]["bytes"],
+                      [(self.root, usr)])
+        return self.proved_uki(delta.restore())
+
     def image_any_base(self, base, base_hashes):
         """From any image, and the hashes of its blocks as its hash area says. Also the bytes of
         the full blob that took, and the number of groups that were not proved at first."""

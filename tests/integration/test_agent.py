@@ -647,6 +647,37 @@ class LateUki(Case):
         self.assertLess(taken, uki.stat().st_size / 2)
         web.stop()
 
+    def test_any_base(self):
+        """A host that runs none of the bases takes the kernel from /usr, too."""
+        pub = self.pub.copy("late-any")
+        self.release("1.1.0", "ours", 2, pub)
+        m = pub.manifest("1.1.0")
+        deltas = {b["base"]: b for b in m["blobs"] if b["role"] == "uki-delta"}
+        own = deltas.pop(m["usr"]["root_hash"])
+        for b in [*deltas.values(), *(b for b in m["blobs"] if b["role"] == "usr-delta")]:
+            (pub.repo / "blobs/sha256" / b["sha256"]).unlink()
+        full = pub.blob("1.1.0", "uki-full")
+        web = Nginx(pub.repo)
+        h = self.host(pub)
+        h.set(Source_URL=web.url())
+        plan = h.json("stage", "--dry-run")["plan"]
+        self.assertEqual((plan["uki"]["way"], plan["uki_late"]), ("delta", True), plan)
+        self.assertLess(plan["uki"]["fetch"], full.stat().st_size)
+        h.json("update")
+        self.updated(h, pub=pub)
+        taken = sum(int(l.split('"')[2].split()[1]) for l in
+                    (web.dir / "access.log").read_text().splitlines() if full.name in l)
+        self.assertLess(taken, full.stat().st_size / 2)
+        web.stop()
+        # and when that one is wrong: the whole UKI
+        blob = pub.repo / "blobs/sha256" / own["sha256"]
+        data = bytearray(blob.read_bytes())
+        data[-5] ^= 1
+        blob.write_bytes(data)
+        h = self.host(pub)
+        h.json("update")
+        self.updated(h, pub=pub)
+
     def test_stranger(self):
         """Refused before anything is changed, though the UKI could be made only afterwards."""
         pub = self.pub.copy("late-stranger")

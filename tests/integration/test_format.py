@@ -162,6 +162,9 @@ class Format(Case):
                 self.count("uki-delta")
                 self.features(fr.Delta(r.read("uki-delta", old.uki), 1, r.uki, len(uki),
                                        [(old.uki, old_uki), (r.root, image)]))
+        if r.entry("uki-delta", r.root):
+            self.assertEqual(r.uki_own(image), uki)
+            self.count("uki-delta from its own /usr")
         return r
 
     def features(self, delta):
@@ -208,6 +211,7 @@ class Format(Case):
                 self.repository(random.Random("%d %d" % (SEED, case)), case)
         for what in ("any base spared", "rotten groups", "several frames", "several extents",
                      "unit 4096 prefix of source 0", "unit 1 prefix of source 0", "unit 4096 told by differences",
+                     "uki-delta from its own /usr",
                      *["unit 4096 kind %d" % k for k in range(3)], *["unit 1 kind %d" % k for k in range(4)]):
             self.assertGreater(self.seen.get(what, 0), 0, self.seen)
 

@@ -12,6 +12,7 @@ import re
 import shutil
 import unittest
 
+import format_reader as fr
 import tuf_repo
 from cryptography.hazmat.primitives import serialization
 from test_publish import BIN, SEED, UNAME, Case, publish, run, sha256, snapshot_of
@@ -194,7 +195,26 @@ class Deltas(Case):
         # another base has the same /usr: one delta serves both
         self.change()
         out = self.release("1.3.0", "--from", "1.1.0", "--from", "1.2.0").stdout
-        self.assertEqual(sorted(r for r, _ in self.deltas("1.3.0")), ["uki-delta", "uki-delta", "usr-delta"])
+        self.assertEqual(sorted(r for r, _ in self.deltas("1.3.0")), ["uki-delta", "uki-delta", "uki-delta", "usr-delta"])
+
+    def test_own(self):
+        """The first release has no base, but its UKI's kernel lies in its /usr."""
+        self.init()
+        self.kernel()
+        out = self.release("1.0.0").stdout
+        self.assertIn("deltas      from its own /usr: UKI ", out)
+        m = self.manifest("1.0.0")
+        self.assertEqual(set(self.deltas("1.0.0")), {("uki-delta", m["usr"]["root_hash"])})
+        usr, uki = self.keep("1.0.0")
+        r = fr.Repository(self.repo).manifest("stable", "demo", "1.0.0")
+        self.assertEqual(r.uki_own(usr.read_bytes()), uki.read_bytes())
+        self.assertIn("1 delta applied", self.verify())
+        self.assertNotIn("deltas", self.release("1.1.0", "--from", "none").stdout)
+        self.assertEqual(self.deltas("1.1.0"), {})
+        # and what lies in neither is no reason for one
+        (self.dir / "usr/lib/modules" / UNAME / "vmlinuz").unlink()
+        self.release("1.2.0", "--from", "1.0.0")
+        self.assertNotIn(("uki-delta", self.manifest("1.2.0")["usr"]["root_hash"]), self.deltas("1.2.0"))
 
     def test_from(self):
         self.init("stable", "beta")

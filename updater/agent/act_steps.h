@@ -104,6 +104,7 @@ struct act_uki {
 	struct act_result *res;
 	bool saved;                /* it is there already */
 	struct image_delta *delta; /* NULL: the full blob */
+	bool from_usr;             /* the delta's base is the /usr it belongs to, not `base` */
 	struct act_blob patch;
 	struct sys_fd base;        /* the running UKI */
 	struct verity_area second; /* the /usr it belongs to; bytes 0: not proved yet */

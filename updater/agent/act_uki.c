@@ -136,7 +136,7 @@ static void take_delta(struct act_uki *u, uint64_t full)
 {
 	struct act_plan *p = &u->res->plan;
 	uint64_t cost = frames_bytes(u->delta);
-	bool late = takes_usr(u->delta) && u->second.bytes == 0;
+	bool late = (u->from_usr || takes_usr(u->delta)) && u->second.bytes == 0;
 
 	if (late)
 		cost += peek_bytes(u->m);
@@ -153,13 +153,59 @@ static void take_delta(struct act_uki *u, uint64_t full)
 	p->uki_late = late;
 }
 
-int act_uki_plan(struct act_uki *u, const struct record_release *t, struct err *e)
+/* The recipe of a delta into u->delta; without it, why. */
+static int fetch_delta(struct act_uki *u, const struct release_blob *b,
+		       struct image_delta_want *want, struct err *e)
 {
-	const struct release_blob *full = release_blob_find(u->m, RELEASE_UKI_FULL, NULL), *b;
 	struct act_part *part = &u->res->plan.uki;
-	struct image_delta_want want = { .unit = 1, .target = { .bytes = u->m->uki_bytes } };
 	struct err mine = ERR_INIT;
 	uint64_t fetched = 0;
+
+	act_blob_init(&u->patch, u->a, b);
+	want->unit = 1;
+	want->blob_bytes = b->bytes;
+	want->target.bytes = u->m->uki_bytes;
+	memcpy(want->target.id, u->m->uki_sha256, sizeof(want->target.id));
+	if (image_delta_fetch(&u->patch.src, want, &u->delta, &fetched, &mine) >= 0)
+		return 0;
+	if (!act_try_another(&mine))
+		return err_set(e, mine.kind, mine.os, "UKI of %s: %s", u->m->version, mine.text);
+	(void)snprintf(part->why, sizeof(part->why), "its delta cannot be used: %.200s", mine.text);
+	act_note(u->a, "UKI of %s: %s", u->m->version, part->why);
+	return 0;
+}
+
+static struct image_whole usr_whole(const struct release_manifest *m)
+{
+	struct image_whole w = { .bytes = m->data_blocks * IMAGE_BLOCK };
+
+	memcpy(w.id, m->root, sizeof(w.id));
+	return w;
+}
+
+/* The delta from the running UKI; else that from the /usr it belongs to, which any host will have.
+ */
+static int choose_delta(struct act_uki *u, struct err *e)
+{
+	struct image_delta_want running = { .source[1] = usr_whole(u->m) };
+	struct image_delta_want own = { .source[0] = usr_whole(u->m) };
+	const struct release_blob *b;
+	int r = find_delta(u, &running.source[0], &b, e);
+
+	if (r >= 0 && b)
+		r = fetch_delta(u, b, &running, e);
+	b = release_blob_find(u->m, RELEASE_UKI_DELTA, u->m->root);
+	if (r < 0 || u->delta || !b)
+		return r;
+	r = fetch_delta(u, b, &own, e);
+	u->from_usr = u->delta != NULL;
+	return r;
+}
+
+int act_uki_plan(struct act_uki *u, const struct record_release *t, struct err *e)
+{
+	const struct release_blob *full = release_blob_find(u->m, RELEASE_UKI_FULL, NULL);
+	struct act_part *part = &u->res->plan.uki;
 	int r = act_uki_is_saved(u->a, t, e);
 
 	u->saved = r > 0;
@@ -170,24 +216,10 @@ int act_uki_plan(struct act_uki *u, const struct record_release *t, struct err *
 	part->requests = 1;
 	r = check_state_space(u->a, u->m, e);
 	if (r == 0)
-		r = find_delta(u, &want.source[0], &b, e);
-	if (r < 0 || !b)
-		return r;
-	act_blob_init(&u->patch, u->a, b);
-	want.blob_bytes = b->bytes;
-	memcpy(want.target.id, u->m->uki_sha256, sizeof(want.target.id));
-	memcpy(want.source[1].id, u->m->root, sizeof(want.source[1].id));
-	want.source[1].bytes = u->m->data_blocks * IMAGE_BLOCK;
-	r = image_delta_fetch(&u->patch.src, &want, &u->delta, &fetched, &mine);
-	if (r >= 0) {
+		r = choose_delta(u, e);
+	if (r >= 0 && u->delta)
 		take_delta(u, full->bytes);
-		return 0;
-	}
-	if (!act_try_another(&mine))
-		return err_set(e, mine.kind, mine.os, "UKI of %s: %s", u->m->version, mine.text);
-	(void)snprintf(part->why, sizeof(part->why), "its delta cannot be used: %.200s", mine.text);
-	act_note(u->a, "UKI of %s: %s", u->m->version, part->why);
-	return 0;
+	return r < 0 ? r : 0;
 }
 
 /* ---- making ---- */
@@ -229,6 +261,8 @@ static int make_by_delta(struct act_uki *u, struct uki_sink *sink, struct err *e
 		.put_arg = sink
 	};
 
+	if (u->from_usr)
+		job.source[0] = u->second;
 	return image_patch(&job, NULL, e);
 }
 
@@ -275,7 +309,7 @@ static int make(struct act_uki *u, bool by_delta, struct err *e)
 	if (r < 0)
 		return err_set(e, ERR_HOST, -r, "sync " ACT_UKI_PART ": %s", strerror(-r));
 	(void)sys->ops->forget(sys, f.fd, 0, u->m->uki_bytes);
-	if (u->delta)
+	if (u->delta && !u->from_usr)
 		(void)sys->ops->forget(sys, u->base.fd, 0, u->delta->source[0].bytes);
 	return 0;
 }

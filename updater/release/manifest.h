@@ -25,7 +25,7 @@ enum release_blob_role {
 	RELEASE_USR_INDEX, /* tree levels above the leaves, cut leaf hashes */
 	RELEASE_USR_DELTA, /* from the /usr whose root hash is base */
 	RELEASE_UKI_FULL,  /* zstd seekable: the whole UKI */
-	RELEASE_UKI_DELTA, /* from the UKI whose SHA-256 is base */
+	RELEASE_UKI_DELTA, /* from the UKI whose SHA-256 is base, or from /usr: its own root hash */
 	RELEASE_SBOM,      /* as published */
 };
 
