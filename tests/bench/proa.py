@@ -151,8 +151,10 @@ class Proa:
         return self.from_base(())
 
     def anybase(self):
-        """As from a release that nobody made a delta for: the deltas are not on the server."""
-        return self.from_base(self.blobs("usr-delta", "uki-delta"))
+        """As from a release that nobody made a delta for: those from bases are not on the server."""
+        usr = self.manifest(NEW)["usr"]["root_hash"]
+        return self.from_base([f"blobs/sha256/{b['sha256']}" for b in self.manifest(NEW)["blobs"]
+                               if b.get("base", usr) != usr])
 
     def from_base(self, missing):
         self.begin()

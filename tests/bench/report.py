@@ -93,7 +93,8 @@ def goals_table(pairs):
     out = ["| to reach | pair | is | at most | |", "|---|---|---|---|---|"]
     for name, (image, rows) in pairs.items():
         for text, value, limit in goal_lines(name, image, rows):
-            out.append(f"| {text} | {name} | {value:.2f} | {limit:g} | "
+            shown = f"{value:.3f}" if limit < 10 else f"{value:.1f}"
+            out.append(f"| {text} | {name} | {shown} | {limit:g} | "
                        f"{'ok' if value <= limit else 'MISSED'} |")
     return "\n".join(out)
 
