@@ -675,7 +675,9 @@ class LateUki(Case):
         data[-5] ^= 1
         blob.write_bytes(data)
         h = self.host(pub)
-        h.json("update")
+        plan = h.json("update")["stage"]["plan"]["uki"]
+        self.assertEqual(plan["way"], "full", plan)
+        self.assertIn("its delta cannot be used", plan["why"])
         self.updated(h, pub=pub)
 
     def test_stranger(self):

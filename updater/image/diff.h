@@ -41,9 +41,9 @@ struct image_diff_stats {
 
 /*
  * The same input, level and libzstd give the same bytes, whatever the number of threads. Memory:
- * the mapped files, 192 MiB of tables for a base of 1 GiB, 20 MiB a thread, and the blob.
- * ERR_INPUT: -EINVAL lengths that are no whole units or empty, -EFBIG too large or too different.
- * -ECANCELED as image_encode().
+ * the mapped files, 192 MiB of tables for a base of 1 GiB, 15 MiB a thread besides what zstd takes,
+ * and the blob. ERR_INPUT: -EINVAL lengths that are no whole units or empty, -EFBIG too large or
+ * too different. -ECANCELED as image_encode().
  */
 int image_diff(const struct image_diff_job *job, struct image_diff_stats *ret, struct err *e)
 	__attribute__((warn_unused_result));
